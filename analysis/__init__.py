@@ -1,0 +1,1 @@
+"""Trajectories to summaries: pure functions on xarray objects, and the plots."""

@@ -1,0 +1,1 @@
+"""Prefect flows over Dask: sweep, reduce, study; and the command line."""

@@ -1,0 +1,1 @@
+"""One grid point: pure functions from parameters and a seed to arrays."""
