@@ -1,0 +1,326 @@
+"""Correlation length of the ring phases by three estimators, each with its uncertainty over seeds.
+
+Owns the pooling over seeds, the jackknife, and "not defined" with its reason; C and S come from their own modules.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+DEFINED, NO_PAIRS, BEYOND_HALF, NOISE, TOO_FEW, UPPER_BOUND = range(6)
+REASONS = (
+    "defined",
+    "no_pairs_of_defined_rings",
+    "longer_than_half_the_lattice",
+    "not_above_the_noise",
+    "too_few_distances_above_the_noise",
+    "upper_bound_neighbours_correlate_no_more_than_noise",
+)
+ESTIMATORS = ("efold", "fit", "second_moment")
+ALONG = ("axes", "row", "col", "radial")
+FIT_ABOVE = 3.0  # in standard deviations of the noise: there noise raises |C| by 1/18 and biases ln |C| by as little
+FIT_POINTS = 3  # two points always lie on an exponential
+
+
+def correlation_length(
+    correlation: xr.Dataset, structure: xr.Dataset | None = None, seed_dim: str = "seed", along: str = "axes"
+) -> xr.Dataset:
+    """Correlation length, in ring spacings, of the seed-averaged correlation, for every map.
+
+    Seeds are pooled before anything is drawn from C: ``C(d) = sum_s pairs_s C_s / sum_s pairs_s``, and S likewise by
+    defined rings. The length comes from ``|C|`` (neighbouring rings may lock in anti-phase, where C alternates in
+    sign):
+
+    - ``xi_efold``: the first distance at which |C| falls to 1/e, by linear interpolation of ln |C| from C(0) = 1
+      on. Exact for an exponential of any length, also below one spacing.
+    - ``xi_fit``: weighted least squares of ln |C| = ln A - d/xi from d = 1 to the last distance before |C| first
+      falls below 3 standard deviations of its noise (``noise``), and not beyond half of the lattice; weights
+      pairs |C|^2, the inverse variance of ln |C|. At least 3 distances.
+    - ``xi_second_moment`` (with ``structure``): curvature of S at its peak Q, wherever it lies. The textbook form on
+      a periodic lattice is ``xi^2 = (S(Q)/S(Q + q1) - 1) / (4 sin^2(q1/2))``; one mode is one exponential random
+      number a seed, so here S is averaged over the inner third (0) and the outer third (1) of the radius of the disc
+      of modes |k| = |q - Q| <= 1 / xi_efold, and ``xi^2 = (<S>_0 - <S>_1) / (<S k^2>_1 - <S k^2>_0)`` with k^2 = 4
+      sin^2(k/2). A disc of one shell, which is the least, is the textbook form. S = S0 / (1 + xi^2 k^2) (Ornstein and
+      Zernike) gives xi; C = exp(-d/xi) gives xi on a chain and about 1.3 xi in the plane. It measures a lattice:
+      exp(-d/xi) on a chain has exactly 1 / (2 sinh(1 / (2 xi))), which is xi for xi >> 1. On open boundaries the
+      taper in S lowers xi by a relative order xi/L.
+
+    Each ``xi_*`` is NaN where not defined, and ``xi_*_reason`` says why (``flag_meanings``); where it is longer than
+    half of the lattice, ``xi_lower_bound`` says so much. With C(1) inside its noise ``xi_efold`` is kept and flagged:
+    the length is no more than about that. ``noise`` is the standard deviation of C(d) between uncorrelated rings,
+    from the number of pairs and of rings correlated with one (Bartlett 1946): |C| of n rings never falls below it,
+    so no estimator reads C there.
+
+    Uncertainty: delete-one jackknife over seeds of the whole estimate, one standard error. Seeds are the independent
+    units, they are few, and the estimate is a smooth function of means: there the jackknife is deterministic, while a
+    bootstrap of few seeds is biased low by 1 - 1/seeds. ``xi_*_without`` (over seeds) is the estimate that leaves
+    that seed out, for errors of what is drawn from xi later. One seed has no uncertainty: NaN; so has an estimate
+    that some seed decides about. A seed without defined rings counts as absent.
+
+    Parameters
+    ----------
+    correlation : from :func:`analysis.correlation.phase_correlation`, with or without ``seed_dim``.
+    structure : from :func:`analysis.structure_factor.structure_factor` of the same phases.
+    along : ``axes`` (mean of |C| along both axes; a chain has one), ``row``, ``col`` or ``radial``; it also names the
+        ``correlation`` that is returned. The second moment is that of the whole plane.
+
+    Returns
+    -------
+    Dataset over the other dimensions: for each estimator ``xi_E``, ``xi_E_error``, ``xi_E_reason``, ``xi_E_without``;
+    ``xi_lower_bound``, ``seeds`` (those with defined rings), ``defined`` (fraction of rings, over all seeds), and over
+    ``distance`` the pooled ``correlation`` = |C| and its ``noise``.
+
+    Raises ValueError for a dataset that lacks the variables, or another ``along``.
+    """
+    if along not in ALONG:
+        raise ValueError(f"along={along!r}: must be one of {', '.join(ALONG)}")
+    _require("correlation", correlation, ("along_row", "along_col", "radial", "correlated_rings", "defined"))
+    correlation = _with_seeds(correlation, seed_dim)
+    rows, cols = correlation.attrs["rows"], correlation.attrs["cols"]
+    names = _profiles(along, rows, cols)
+    half = min(_sides(along, rows, cols)) // 2
+    axis = xr.DataArray(
+        correlation.radial_distance.values if along == "radial" else correlation.distance.values.astype(float),
+        dims="distance",
+    )
+    values = xr.concat([correlation[c] for c, _ in names], "profile")
+    measured = xr.apply_ufunc(
+        _from_correlation,
+        values.real,
+        values.imag,
+        xr.concat([correlation[p] for _, p in names], "profile"),
+        correlation["correlated_rings"],
+        axis,
+        kwargs={"half": half, "radial": along == "radial"},
+        input_core_dims=[
+            ["profile", seed_dim, "distance"],
+            ["profile", seed_dim, "distance"],
+            [seed_dim],
+            ["distance"],
+        ],
+        output_core_dims=[[], [], [], [seed_dim]] * 2 + [[], ["distance"], ["distance"]],
+        dask="parallelized",
+        output_dtypes=[float, float, np.int8, float] * 2 + [np.int64, float, float],
+        keep_attrs=False,
+    )
+    names_out = [f"xi_{e}{part}" for e in ESTIMATORS[:2] for part in ("", "_error", "_reason", "_without")]
+    result = xr.Dataset(dict(zip([*names_out, "seeds", "correlation", "noise"], measured, strict=True)))
+    estimators: tuple[str, ...] = ESTIMATORS[:2]
+    if structure is not None:
+        _require("structure", structure, ("centred", "defined", "shell_modes", "shell_k2"))
+        structure = _with_seeds(structure, seed_dim)
+        side = min(_sides("axes", rows, cols))
+        measured = xr.apply_ufunc(
+            _from_structure,
+            structure["centred"],
+            structure["defined"],
+            structure["shell_modes"],
+            structure["shell_k2"],
+            result["xi_efold"],
+            kwargs={"half": side / 2, "side": side},
+            input_core_dims=[[seed_dim, "shell"], [seed_dim], ["shell"], ["shell"], []],
+            output_core_dims=[[], [], [], [seed_dim]],
+            dask="parallelized",
+            output_dtypes=[float, float, np.int8, float],
+            keep_attrs=False,
+        )
+        result.update(
+            {f"xi_second_moment{p}": v for p, v in zip(("", "_error", "_reason", "_without"), measured, strict=True)}
+        )
+        estimators = ESTIMATORS
+    result["xi_lower_bound"] = xr.where(result["xi_efold_reason"] == BEYOND_HALF, axis.isel(distance=half), np.nan)
+    result["defined"] = correlation["defined"].mean(seed_dim)
+    return _described(result, estimators, along, correlation.attrs["boundary"]).assign_coords(
+        distance=correlation["radial_distance" if along == "radial" else "distance"].variable
+    )
+
+
+def _require(name: str, dataset: xr.Dataset, variables: tuple[str, ...]) -> None:
+    missing = [v for v in variables if v not in dataset] + [a for a in ("rows", "cols") if a not in dataset.attrs]
+    if missing:
+        raise ValueError(f"{name} has no {', '.join(missing)}: must come from the measurement of that name in analysis")
+
+
+def _with_seeds(dataset: xr.Dataset, seed_dim: str) -> xr.Dataset:
+    """The dataset with a seed dimension, whole in a chunk."""
+    if seed_dim not in dataset.dims:
+        dataset = dataset.expand_dims(seed_dim)
+    return dataset.chunk({seed_dim: -1}) if dataset.chunks else dataset
+
+
+def _sides(along: str, rows: int, cols: int) -> list[int]:
+    """Sides of the lattice that bound a distance; a side of one ring has no distances."""
+    sides = {"row": [rows], "col": [cols]}.get(along, [side for side in (rows, cols) if side > 1])
+    return sides or [1]
+
+
+def _profiles(along: str, rows: int, cols: int) -> list[tuple[str, str]]:
+    if along in ("row", "col", "radial"):
+        return [(along if along == "radial" else f"along_{along}", f"pairs_{along}")]
+    axes = [axis for axis, side in (("row", rows), ("col", cols)) if side > 1] or ["col"]
+    return [(f"along_{axis}", f"pairs_{axis}") for axis in axes]
+
+
+class _Estimate(NamedTuple):
+    xi: np.ndarray
+    reason: np.ndarray
+
+
+def _pooled(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean over seeds (axis 0) of all of them, then without each; and the weights' sums. [1 + seed, ...]."""
+    numerator = np.where(weights > 0, values, 0) * weights
+    total, number = numerator.sum(axis=0), weights.sum(axis=0)
+    # Sums without a seed are taken anew: a difference would leave rounding noise where they should be 0.
+    keep = ~np.eye(len(values), dtype=bool)
+    numerators = np.stack([total, *(numerator[k].sum(axis=0) for k in keep)])
+    numbers = np.stack([number, *(weights[k].sum(axis=0) for k in keep)])
+    mean = np.full(numerators.shape, np.nan, numerators.dtype)
+    np.divide(numerators, numbers, out=mean, where=numbers > 0)
+    return mean, numbers
+
+
+def _from_correlation(
+    real: np.ndarray,
+    imaginary: np.ndarray,
+    pairs: np.ndarray,
+    correlated: np.ndarray,
+    distance: np.ndarray,
+    half: int,
+    radial: bool,
+) -> tuple[np.ndarray, ...]:
+    """Estimates from C [..., profile, seed, distance]; see :func:`correlation_length`."""
+    values, pairs = np.moveaxis(real + 1j * imaginary, -2, 0), np.moveaxis(pairs, -2, 0).astype(float)
+    correlated = np.moveaxis(correlated, -1, 0)[..., None, None]
+    if radial:
+        # Neighbouring displacements of a bin share their noise: about A of them count as one.
+        correlated = correlated * np.minimum(correlated, np.maximum(pairs / np.maximum(pairs[..., :1], 1), 1))
+    mean, number = _pooled(values, pairs)
+    variance = np.where(pairs > 0, correlated, 0) * pairs
+    variance = np.divide(
+        variance.sum(axis=0), number[0] ** 2, out=np.full(number[0].shape, np.nan), where=number[0] > 0
+    )
+    profile, number = np.abs(mean).mean(axis=-2), number.sum(axis=-2)
+    noise = np.sqrt(variance.mean(axis=-2))
+    present = (pairs[..., 0] > 0).any(axis=-1)
+    efold = _efold(profile, noise, distance, half)
+    fit = _fit(profile, number, noise, distance, half)
+    seeds = present.sum(axis=0)
+    results = (_with_errors(estimate, present) for estimate in (efold, fit))
+    return (*(part for result in results for part in result), seeds, profile[0], noise)
+
+
+def _from_structure(
+    centred: np.ndarray,
+    defined: np.ndarray,
+    modes: np.ndarray,
+    k2: np.ndarray,
+    efold: np.ndarray,
+    half: float,
+    side: int,
+) -> tuple[np.ndarray, ...]:
+    """The second moment from S [..., seed, shell]."""
+    centred, defined = np.moveaxis(centred, -2, 0), np.moveaxis(defined, -1, 0)
+    S, _ = _pooled(centred, np.broadcast_to(defined[..., None], centred.shape))
+    present: np.ndarray = np.greater(defined, 0)
+    return _with_errors(_second_moment(S, modes, k2, half, efold, side), present)
+
+
+def _with_errors(estimate: _Estimate, present: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The estimate of all seeds, its jackknife error and reason, and the estimates without each seed (seed last)."""
+    without = np.where(present, estimate.xi[1:], np.nan)
+    seeds = present.sum(axis=0)
+    mean = np.where(present, without, 0).sum(axis=0) / np.maximum(seeds, 1)
+    spread = np.where(present, np.square(without - mean), 0).sum(axis=0)
+    error = np.sqrt(spread * np.maximum(seeds - 1, 0) / np.maximum(seeds, 1))
+    error = np.where((seeds > 1) & np.isfinite(estimate.xi[0]), error, np.nan)
+    return estimate.xi[0], error, estimate.reason[0].astype(np.int8), np.moveaxis(without, 0, -1)
+
+
+def _efold(profile: np.ndarray, noise: np.ndarray, distance: np.ndarray, half: int) -> _Estimate:
+    inside = profile[..., : half + 1]
+    below = inside <= np.exp(-1)
+    found = below.any(axis=-1)
+    after = np.maximum(np.argmax(below, axis=-1), 1 if half else 0)
+    before = np.maximum(after - 1, 0)
+    inside = np.where(found[..., None], inside, 1.0)
+    with np.errstate(divide="ignore"):
+        log = np.log(inside)  # -inf where C vanishes: the crossing is then at the distance before
+    high, low = (np.take_along_axis(log, k[..., None], -1)[..., 0] for k in (before, after))
+    step = distance[after] - distance[before]
+    fall = np.where(found, high - low, 1.0)
+    xi = distance[before] + step * (high + 1) / fall
+    noise_there = np.take_along_axis(np.broadcast_to(noise, profile.shape), after[..., None], -1)[..., 0]
+    reason = np.where(found, DEFINED, BEYOND_HALF)
+    reason = np.where(found & (after == 1) & (np.exp(low) < 2 * noise_there), UPPER_BOUND, reason)
+    reason = np.where(found & (noise_there >= np.exp(-1)), NOISE, reason)
+    # NaN at the crossing: defined rings, but no pair of them at a distance that it needs.
+    reason = np.where(np.isnan(profile[..., 0]) | (found & np.isnan(xi)), NO_PAIRS, reason)
+    return _Estimate(np.where((reason == DEFINED) | (reason == UPPER_BOUND), xi, np.nan), reason)
+
+
+def _fit(profile: np.ndarray, number: np.ndarray, noise: np.ndarray, distance: np.ndarray, half: int) -> _Estimate:
+    # One window, that of all seeds: a window that moved with each seed left out would make the estimate rough.
+    with np.errstate(invalid="ignore"):
+        above = (profile[0] > FIT_ABOVE * noise)[..., 1 : half + 1]
+    window = np.logical_and.accumulate(above, axis=-1)
+    C, d = profile[..., 1 : half + 1], distance[1 : half + 1]
+    usable = window & (C > 0)
+    weight = np.where(usable, number[..., 1 : half + 1] * np.where(usable, C, 0) ** 2, 0.0)
+    log = np.log(np.where(usable, C, 1.0))
+    total = weight.sum(axis=-1)
+    total = np.where(total > 0, total, 1.0)
+    mean_d, mean_log = (weight * d).sum(axis=-1) / total, (weight * log).sum(axis=-1) / total
+    offset = d - mean_d[..., None]
+    spread = (weight * offset**2).sum(axis=-1)
+    slope = (weight * offset * (log - mean_log[..., None])).sum(axis=-1) / np.where(spread > 0, spread, 1.0)
+    enough = np.broadcast_to(window.sum(axis=-1) >= FIT_POINTS, slope.shape)
+    decays = slope * -(distance[half]) > 1
+    xi = -1.0 / np.where(decays, slope, -1.0)
+    reason = np.where(enough, np.where(decays, DEFINED, BEYOND_HALF), TOO_FEW)
+    reason = np.where(np.isnan(profile[..., 0]), NO_PAIRS, reason)
+    return _Estimate(np.where(reason == DEFINED, xi, np.nan), reason)
+
+
+def _second_moment(
+    S: np.ndarray, modes: np.ndarray, k2: np.ndarray, half: float, efold: np.ndarray, side: int
+) -> _Estimate:
+    # The disc comes from C, which averages over all rings; from S, the noise of single modes would choose it.
+    reach = np.where(efold > 0, side / (2 * np.pi * np.where(efold > 0, efold, 1.0)), 1.0)
+    outermost = np.clip(np.rint(reach), 1, len(modes) - 1)[..., None]
+    shell = np.arange(len(modes))
+    inner = np.where(shell <= outermost // 3, modes, 0)
+    outer = np.where((shell >= np.maximum(np.ceil(2 * outermost / 3), 1)) & (shell <= outermost), modes, 0)
+    S0, S1 = _mode_mean(S, inner), _mode_mean(S, outer)
+    moment0, moment1 = _mode_mean(S * k2, inner), _mode_mean(S * k2, outer)
+    xi2 = np.divide(S0 - S1, moment1 - moment0, out=np.full(S0.shape, np.inf), where=moment1 > moment0)
+    positive = xi2 > 0
+    xi = np.sqrt(np.where(positive, xi2, 0.0))
+    reason = np.where(positive, np.where(xi > half, BEYOND_HALF, DEFINED), NOISE)
+    reason = np.where(np.isnan(S[..., 0]), NO_PAIRS, reason)
+    return _Estimate(np.where(reason == DEFINED, xi, np.nan), reason)
+
+
+def _mode_mean(values: np.ndarray, modes: np.ndarray) -> np.ndarray:
+    return (values * modes).sum(axis=-1) / modes.sum(axis=-1)
+
+
+def _described(result: xr.Dataset, estimators: tuple[str, ...], along: str, boundary: str) -> xr.Dataset:
+    spacing = "ring spacings"
+    flags = {"flag_values": np.arange(len(REASONS), dtype=np.int8), "flag_meanings": " ".join(REASONS)}
+    for name in estimators:
+        label = f"correlation length, {name.replace('_', ' ')}"
+        result[f"xi_{name}"].attrs = {"units": spacing, "long_name": label}
+        result[f"xi_{name}_error"].attrs = {
+            "units": spacing,
+            "long_name": f"standard error of the {label} (jackknife over seeds)",
+        }
+        result[f"xi_{name}_without"].attrs = {"units": spacing, "long_name": f"{label}, without that seed"}
+        result[f"xi_{name}_reason"].attrs = {"long_name": f"why the {label} is or is not defined", **flags}
+    result["xi_lower_bound"].attrs = {"units": spacing, "long_name": "the correlation length exceeds this"}
+    result["seeds"].attrs = {"units": "1", "long_name": "seeds with defined rings"}
+    result["correlation"].attrs = {"units": "1", "long_name": f"modulus of the phase correlation ({along})"}
+    result["noise"].attrs = {"units": "1", "long_name": "standard deviation of the correlation of uncorrelated rings"}
+    result["defined"].attrs = {"units": "1", "long_name": "fraction of rings whose phase is defined"}
+    result.attrs = {"along": along, "boundary": boundary, "uncertainty": "delete-one jackknife over seeds"}
+    return result
