@@ -75,7 +75,9 @@ def simulate_kuramoto(
     times = np.ascontiguousarray(sample_times, dtype=np.float64)
     n = theta.size
     if theta.shape != (n,) or omega.shape != (n,):
-        raise ValueError(f"phases {theta.shape} and frequencies {omega.shape}: must be one-dimensional and of equal length")
+        raise ValueError(
+            f"phases {theta.shape} and frequencies {omega.shape}: must be one-dimensional and of equal length"
+        )
     for name, values in (("phases", theta), ("frequencies", omega), ("sample_times", times)):
         if not np.isfinite(values).all():
             raise ValueError(f"{name}: must be finite")

@@ -1,0 +1,355 @@
+"""The exact kernel for a propagation delay: time goes in windows as long as the delay.
+
+No switch reaches another neuron within its own window, so inside a window every neuron goes its own way: whatever
+is delivered to it is known beforehand. Neurons are then advanced one by one, in any order, without a step error.
+
+Three things make it fast. Times are kept as (window, offset): a switch is delivered one window later at the same
+offset, to the bit. Drives are kept as X = x exp(t - T), T the start of the window in which the neuron was last
+touched: X is constant while x decays, a natural end of firing is at X = v_low exp(offset), and exp(offset) travels
+with the switch, so that no exponential is left in the loop. The end of a firing is bounded, so a circular calendar
+with a bucket per window replaces a heap.
+
+All times here are in units of tau. Owns the compiled loop; ``simulate`` owns its inputs and its results.
+"""
+
+import math
+
+import numba
+import numpy as np
+
+TOLERANCE = 1e-12  # deliveries this close to each other are applied together (tau)
+MAX_BUCKETS = 2**20  # a bucket of the calendar spans several windows where the delay is smaller than this allows
+MAX_DECAYS = 2**16  # entries of the table of exp(-windows * delay); beyond it the exponential is computed
+
+NEURON = np.dtype(
+    [
+        ("X", "f8"),  # drive times exp(t - start of window `base`)
+        ("base", "i8"),  # window in which the neuron was last touched
+        ("ends", "i8"),  # while it fires: the window in which its firing ends if nothing disturbs it,
+        ("end", "f8"),  # and the time in that window
+        ("onset", "f8"),  # time of its last onset of firing, NaN before the first
+        ("head", "i4"),  # its first delivery in the window at hand, -1: none
+        ("edge", "i4"),  # first of its edges in the network's CSR arrays
+        ("degree", "i4"),
+        ("ring", "i4"),  # a ring whose slot 0 it is, -1: none
+        ("sample", "i4"),  # the first sample at which the phase of its rings is not known yet
+        ("firing", "i1"),
+        ("touched", "i1"),
+    ],
+    align=True,
+)
+SWITCH = np.dtype([("offset", "f8"), ("factor", "f8"), ("neuron", "i4"), ("sign", "i4")], align=True)
+DELIVERY = np.dtype([("offset", "f8"), ("factor", "f8"), ("jump", "f8"), ("source", "i4"), ("next", "i4")], align=True)
+ENTRY = np.dtype([("neuron", "i4"), ("next", "i4")], align=True)
+
+
+@numba.njit(nogil=True, cache=True)
+def _larger(array, needed):  # pragma: no cover - compiled
+    """The array, or a copy of at least twice its length, so that ``needed`` items fit."""
+    if needed <= array.size:
+        return array
+    grown = np.empty(max(needed, 2 * array.size), array.dtype)
+    grown[: array.size] = array
+    return grown
+
+
+@numba.njit(nogil=True, cache=True)
+def _windows_to(end, H):  # pragma: no cover - compiled
+    """Windows from the one that ``end`` is counted from to the one in which it lies."""
+    return np.int64(math.floor((end + TOLERANCE) / H))
+
+
+@numba.njit(nogil=True, cache=True)
+def _record(
+    switches, number, k, H, t_end, neurons, short, counts, ring_next, sample_times, phase, record_events, events,
+    event_time, event_neuron, event_switch, record_firing, toggles,
+):  # fmt: skip # pragma: no cover - compiled
+    """Take in the switches of a window; returns the number of events recorded so far."""
+    for i in range(number):
+        time = k * H + switches[i].offset
+        if time > t_end:
+            continue
+        counts[0] += 1
+        n = switches[i].neuron
+        if switches[i].sign > 0:
+            neuron = neurons[n]
+            before = neuron.onset
+            neuron.onset = time
+            if before >= 0.0:
+                counts[1] += 1
+                counts[2] += time - before <= short
+            if neuron.ring >= 0:
+                sample = neuron.sample
+                while sample < sample_times.size and sample_times[sample] < time:
+                    if before >= 0.0 and sample_times[sample] >= before:
+                        angle = 2 * math.pi * ((sample_times[sample] - before) / (time - before))
+                        ring = neuron.ring
+                        while ring >= 0:
+                            phase[sample, ring] = angle if angle < 2 * math.pi else 0.0
+                            ring = ring_next[ring]
+                    sample += 1
+                neuron.sample = sample
+        if record_events:
+            event_time[events] = time
+            event_neuron[events] = n
+            event_switch[events] = switches[i].sign
+            events += 1
+        if record_firing:
+            s = np.searchsorted(sample_times, time)
+            if s < sample_times.size:
+                toggles[s, n] = not toggles[s, n]
+    return events
+
+
+@numba.njit(nogil=True, cache=True)
+def _deliver(arriving, number, neurons, successors, weights, deliveries, touched):  # pragma: no cover - compiled
+    """Put the switches of the window before into the lists of those that they reach, each sorted by time and source.
+
+    The order makes the sum of a group of deliveries the same in whatever order neurons are advanced.
+    Returns the numbers of deliveries and of neurons touched.
+    """
+    n_deliveries, n_touched = 0, 0
+    for i in range(number):
+        offset, factor = arriving[i].offset, arriving[i].factor
+        source = arriving[i].neuron
+        change = -arriving[i].sign * factor
+        first = neurons[source].edge
+        for edge in range(first, first + neurons[source].degree):
+            n = successors[edge]
+            new = deliveries[n_deliveries]
+            new.offset = offset
+            new.factor = factor
+            new.jump = weights[edge] * change
+            new.source = source
+            neuron = neurons[n]
+            head = neuron.head
+            if head < 0:
+                new.next = -1
+                neuron.head = n_deliveries
+                if not neuron.touched:
+                    neuron.touched = 1
+                    touched[n_touched] = n
+                    n_touched += 1
+            else:
+                _insert(neurons, n, n_deliveries, deliveries)
+            n_deliveries += 1
+    return n_deliveries, n_touched
+
+
+@numba.njit(nogil=True, cache=True)
+def _insert(neurons, n, at, deliveries):  # pragma: no cover - compiled
+    offset, source = deliveries[at].offset, deliveries[at].source
+    previous, following = -1, neurons[n].head
+    while following >= 0:
+        other = deliveries[following]
+        if other.offset > offset or (other.offset == offset and other.source > source):
+            break
+        previous, following = following, other.next
+    deliveries[at].next = following
+    if previous < 0:
+        neurons[n].head = at
+    else:
+        deliveries[previous].next = at
+
+
+@numba.njit(nogil=True, cache=True)
+def _send(switches, at, offset, factor, n, sign):  # pragma: no cover - compiled
+    new = switches[at]
+    new.offset = offset
+    new.factor = factor
+    new.neuron = n
+    new.sign = sign
+    return at + 1
+
+
+@numba.njit(nogil=True, cache=True)
+def advance(
+    neurons, successors, weights, H, v_high, v_low, t_end, span, short, ring_next, sample_times, phase,
+    record_events, record_firing, toggles,
+):  # fmt: skip # pragma: no cover - compiled
+    """Advance the network from t = 0 to ``t_end``; fills ``phase`` and ``toggles``, changes ``neurons``.
+
+    Returns the number of switches, of intervals between a neuron's onsets and of those not above ``short``; and the
+    events as three arrays, in no order within a window.
+    """
+    per_bucket = np.int64(math.ceil(span / (H * MAX_BUCKETS)))
+    heads = np.full(np.int64(span / (H * per_bucket)) + 3, -1, np.int32)
+    decays = np.exp(-H * np.arange(np.int64(min(float(MAX_DECAYS), 40.0 / H)) + 2))
+    counts = np.zeros(3, np.int64)
+    room = 256
+    arriving, leaving = np.empty(room, SWITCH), np.empty(room, SWITCH)
+    deliveries = np.empty(room, DELIVERY)
+    deferred, deferred_to, n_deferred = np.empty(room, DELIVERY), np.empty(room, np.int32), 0
+    touched = np.empty(room, np.int32)
+    entries, n_entries, free = np.empty(room, ENTRY), 0, -1
+    event_room = room if record_events else 0
+    event_time, event_neuron = np.empty(event_room), np.empty(event_room, np.int32)
+    event_switch, n_events = np.empty(event_room, np.int8), 0
+    n_arriving, n_leaving, arriving_degree, leaving_degree = 0, 0, 0, 0
+
+    # The trigger's thresholds hold at t = 0 too.
+    for n in range(neurons.size):
+        neuron = neurons[n]
+        x = neuron.X
+        if (neuron.firing and x < v_low) or (not neuron.firing and x >= v_high):
+            neuron.firing = not neuron.firing
+            leaving = _larger(leaving, n_leaving + 1)
+            n_leaving = _send(leaving, n_leaving, 0.0, 1.0, n, 1 if neuron.firing else -1)
+            leaving_degree += neuron.degree
+        if neuron.firing:
+            end = math.log(x / v_low)
+            neuron.ends = _windows_to(end, H)
+            neuron.end = end - neuron.ends * H
+            entries = _larger(entries, n_entries + 1)
+            bucket = neuron.ends // per_bucket % heads.size
+            entries[n_entries].neuron = n
+            entries[n_entries].next = heads[bucket]
+            heads[bucket] = n_entries
+            n_entries += 1
+
+    last = np.int64(t_end / H) + 1  # one more, for what rounding puts just before the start of a window
+    k = np.int64(0)
+    while k <= last:
+        # deliver what switched in the window before, and what was put off from its end
+        most = arriving_degree + n_deferred
+        deliveries = _larger(deliveries, most)
+        touched = _larger(touched, most)
+        n_deliveries, n_touched = _deliver(arriving, n_arriving, neurons, successors, weights, deliveries, touched)
+        for i in range(n_deferred):
+            n = deferred_to[i]
+            deliveries[n_deliveries] = deferred[i]
+            _insert(neurons, n, n_deliveries, deliveries)
+            n_deliveries += 1
+            if not neurons[n].touched:
+                neurons[n].touched = 1
+                touched[n_touched] = n
+                n_touched += 1
+        n_deferred = 0
+
+        # and turn to the neurons whose firing ends in this window
+        number = k // per_bucket
+        bucket = number % heads.size
+        entry = heads[bucket]
+        heads[bucket] = -1
+        while entry >= 0:
+            following = entries[entry].next
+            n = entries[entry].neuron
+            neuron = neurons[n]
+            if neuron.firing and neuron.ends > k and neuron.ends // per_bucket == number:
+                entries[entry].next = heads[bucket]
+                heads[bucket] = entry
+            else:
+                if neuron.firing and neuron.ends == k and not neuron.touched:
+                    neuron.touched = 1
+                    touched = _larger(touched, n_touched + 1)
+                    touched[n_touched] = n
+                    n_touched += 1
+                entries[entry].next = free
+                free = entry
+            entry = following
+
+        leaving = _larger(leaving, n_leaving + 2 * (n_deliveries + n_touched))
+        entries = _larger(entries, n_entries + n_touched)
+        for i in range(n_touched):
+            n = touched[i]
+            neuron = neurons[n]
+            passed = k - neuron.base
+            X = neuron.X * (decays[passed] if passed < decays.size else math.exp(-passed * H))
+            firing = neuron.firing
+            ends, end = neuron.ends, neuron.end
+            sent = n_leaving
+            moved = False
+            d = neuron.head
+            while d >= 0:
+                start = deliveries[d].offset
+                at, factor, jump, following = start, deliveries[d].factor, deliveries[d].jump, deliveries[d].next
+                while following >= 0 and deliveries[following].offset - at <= TOLERANCE:
+                    at, factor = deliveries[following].offset, deliveries[following].factor
+                    jump += deliveries[following].jump
+                    following = deliveries[following].next
+                if firing and ends == k and end < start - TOLERANCE:
+                    firing = 0
+                    n_leaving = _send(leaving, n_leaving, end, X / v_low, n, -1)
+                if at > H - TOLERANCE:  # the next window may bring more of this group: put it off
+                    if firing and ends == k:
+                        ends, end = k + 1, end - H
+                    while d >= 0:
+                        deferred = _larger(deferred, n_deferred + 1)
+                        deferred_to = _larger(deferred_to, n_deferred + 1)
+                        deferred[n_deferred] = deliveries[d]
+                        deferred[n_deferred].offset -= H
+                        deferred[n_deferred].factor *= decays[1]
+                        deferred[n_deferred].jump *= decays[1]
+                        deferred_to[n_deferred] = n
+                        n_deferred += 1
+                        d = deliveries[d].next
+                    break
+                X += jump
+                if firing:
+                    if v_low * factor > X:
+                        firing = 0
+                        n_leaving = _send(leaving, n_leaving, at, factor, n, -1)
+                elif v_high * factor <= X:
+                    firing = 1
+                    n_leaving = _send(leaving, n_leaving, at, factor, n, 1)
+                if firing:
+                    moved = True
+                    end = math.log(X / v_low)
+                    windows = _windows_to(end, H)
+                    ends, end = k + windows, end - windows * H
+                d = following
+            if firing:
+                if ends == k:
+                    firing = 0
+                    n_leaving = _send(leaving, n_leaving, end, X / v_low, n, -1)
+                elif moved:
+                    if free >= 0:
+                        entry, free = free, entries[free].next
+                    else:
+                        entry, n_entries = n_entries, n_entries + 1
+                    bucket = ends // per_bucket % heads.size
+                    entries[entry].neuron = n
+                    entries[entry].next = heads[bucket]
+                    heads[bucket] = entry
+            leaving_degree += neuron.degree * (n_leaving - sent)
+            neuron.X = X
+            neuron.base = k
+            neuron.ends = ends
+            neuron.end = end
+            neuron.firing = firing
+            neuron.head = -1
+            neuron.touched = 0
+
+        if record_events:
+            event_time = _larger(event_time, n_events + n_leaving)
+            event_neuron = _larger(event_neuron, n_events + n_leaving)
+            event_switch = _larger(event_switch, n_events + n_leaving)
+        n_events = _record(
+            leaving, n_leaving, k, H, t_end, neurons, short, counts, ring_next, sample_times, phase, record_events,
+            n_events, event_time, event_neuron, event_switch, record_firing, toggles,
+        )  # fmt: skip
+        arriving, leaving = leaving, arriving
+        n_arriving, n_leaving = n_leaving, 0
+        arriving_degree, leaving_degree = leaving_degree, 0
+        k += 1
+        if n_arriving == 0 and n_deferred == 0:
+            k = _next_end(neurons, k, last + 1, per_bucket, heads, entries)
+    return counts, event_time[:n_events], event_neuron[:n_events], event_switch[:n_events]
+
+
+@numba.njit(nogil=True, cache=True)
+def _next_end(neurons, k, limit, per_bucket, heads, entries):  # pragma: no cover - compiled
+    """The next window, from ``k`` on, in which a firing ends; ``limit`` where there is none before it."""
+    for number in range(k // per_bucket, k // per_bucket + heads.size):
+        if number * per_bucket >= limit:
+            break
+        nearest = limit
+        entry = heads[number % heads.size]
+        while entry >= 0:
+            neuron = neurons[entries[entry].neuron]
+            if neuron.firing and neuron.ends >= k and neuron.ends // per_bucket == number:
+                nearest = min(nearest, neuron.ends)
+            entry = entries[entry].next
+        if nearest < limit:
+            return nearest
+    return limit
