@@ -1,1 +1,5 @@
 """The public entry point for people who query results: ``isochron.open(store)``."""
+
+from sweeps.store import open_store as open  # noqa: A001
+
+__all__ = ["open"]

@@ -3,5 +3,7 @@
 import os
 import tempfile
 
-os.environ["PREFECT_HOME"] = os.environ.get("ISOCHRON_TEST_PREFECT_HOME") or tempfile.mkdtemp(prefix="isochron-prefect-")
+os.environ["PREFECT_HOME"] = os.environ.get("ISOCHRON_TEST_PREFECT_HOME") or tempfile.mkdtemp(
+    prefix="isochron-prefect-"
+)
 os.environ["ISOCHRON_TEST_PREFECT_HOME"] = os.environ["PREFECT_HOME"]

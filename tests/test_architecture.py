@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MAY_IMPORT = {"kernels": set(), "analysis": {"kernels"}, "sweeps": {"kernels"}, "flows": {"kernels", "analysis", "sweeps"}}
-FOREIGN = {"kernels": {"dask", "distributed", "prefect"}, "sweeps": {"dask", "distributed", "prefect"}, "analysis": {"prefect", "distributed"}}
+MAY_IMPORT = {
+    "kernels": set(),
+    "analysis": {"kernels"},
+    "sweeps": {"kernels"},
+    "flows": {"kernels", "analysis", "sweeps"},
+}
+FOREIGN = {
+    "kernels": {"dask", "distributed", "prefect"},
+    "sweeps": {"dask", "distributed", "prefect"},
+    "analysis": {"prefect", "distributed"},
+}
 
 
 def imports(path):

@@ -91,7 +91,13 @@ def test_frequencies_follow_the_named_distribution(name, quartile):
     ],
 )
 def test_bad_input_is_refused_by_name(change, named):
-    good = {"neighbours": PAIR, "frequencies": np.zeros(2), "coupling": 1.0, "phases": np.zeros(2), "sample_times": np.ones(1)}
+    good = {
+        "neighbours": PAIR,
+        "frequencies": np.zeros(2),
+        "coupling": 1.0,
+        "phases": np.zeros(2),
+        "sample_times": np.ones(1),
+    }
     with pytest.raises(ValueError, match=named):
         simulate_kuramoto(**(good | change))
     with pytest.raises(ValueError, match="frequencies='cauchy'"):

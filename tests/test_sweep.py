@@ -1,0 +1,170 @@
+"""What a sweep file may say, and what a wrong one is answered."""
+
+import tomllib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweeps.seeds import point_seed
+from sweeps.sweep import SweepError, from_definition, load, parse, presets
+
+MINIMAL = {"kind": "lattice", "fixed": {"size": 4}, "record": {"t_end": 10.0}}
+
+
+def sweep_with(**sections):
+    return parse({**MINIMAL, **sections}, where="x.toml")
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_is_valid_and_names_its_cost(name):
+    sweep = load(name)
+    assert sweep.n_points > 0
+    assert sweep.title
+    assert "on 2 cores" in sweep.cost
+
+
+def test_points_of_one_shape_share_a_group_and_other_shapes_are_siblings():
+    sweep = sweep_with(fixed={}, axes={"size": [4, 6], "private": [0, 1, 2], "seed": {"start": 0, "count": 3}})
+    groups = {group.name: group for group in sweep.groups()}
+    assert sorted(groups) == ["square-4", "square-6"]
+    assert [axis.name for axis in groups["square-4"].axes] == ["private", "seed"]
+    assert sum(group.n_points for group in groups.values()) == sweep.n_points == 18
+
+
+def test_a_zipped_axis_moves_its_parameters_together():
+    sweep = sweep_with(axes={"scheme": {"label": ["a", "b"], "private": [0, 2], "orientation": ["co", "counter"]}})
+    (group,) = sweep.groups()
+    points = [group.point((i,)) for i in range(2)]
+    assert [(p.private, p.orientation) for p in points] == [(0, "co"), (2, "counter")]
+
+
+def test_a_zipped_axis_that_carries_a_shape_parameter_is_cut_by_it():
+    sweep = sweep_with(fixed={}, axes={"case": {"label": ["a", "b", "c"], "size": [4, 6, 4], "private": [0, 1, 2]}})
+    groups = {group.name: group for group in sweep.groups()}
+    assert {name: group.axes[0].labels for name, group in groups.items()} == {
+        "square-4": ("a", "c"),
+        "square-6": ("b",),
+    }
+
+
+def test_ranges_hold_the_values_that_a_reader_expects():
+    sweep = sweep_with(axes={"delay": {"start": 0.1, "stop": 0.3, "step": 0.1}, "seed": {"start": 5, "count": 2}})
+    assert [axis.labels for axis in sweep.axes] == [(0.1, 0.2, 0.3), (5, 6)]
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"kind": "latice"}, ["kind='latice'", "lattice"]),
+        ({"kind": 3}, ["kind=3"]),
+        ({"axis": {}}, ["axis", "did you mean 'axes'"]),
+        ({"seed": -1}, ["seed=-1", "0 to 2**128 - 1"]),
+        ({"fixed": {"size": 4, "prvate": 1}}, ["fixed.prvate", "did you mean 'private'"]),
+        ({"fixed": {"size": 4, "private": -1}}, ["private=-1", "greater than or equal to 0"]),
+        ({"fixed": {"size": 4, "private": "two"}}, ["private='two'", "integer"]),
+        ({"fixed": {"size": 4, "delay": float("nan")}}, ["delay=nan", "finite"]),
+        ({"fixed": {"size": 4, "v_high": 0.1}}, ["v_low=0.2", "v_high=0.1"]),
+        ({"fixed": {"size": 4, "tiling": "pentagonal"}}, ["tiling='pentagonal'", "square"]),
+        ({"fixed": {}}, ["size", "must be given"]),
+        ({"record": {}}, ["t_end", "must be given"]),
+        ({"record": {"t_end": 5.0, "sample": 3}}, ["sample", "did you mean 'samples'"]),
+        ({"record": {"t_end": 5.0, "t_start": 6.0}}, ["t_start=6.0", "t_end=5.0"]),
+        ({"axes": {"private": []}}, ["axes.private", "at least one value"]),
+        ({"axes": {"private": [0, 1, 0]}}, ["axes.private", "twice"]),
+        ({"axes": {"private": [0, "x"]}}, ["axes.private"]),
+        ({"axes": {"private": 3}}, ["axes.private", "list"]),
+        ({"axes": {"size": [4, 6]}}, ["size", "fixed", "axes.size"]),
+        ({"axes": {"seed": {"start": 0, "count": 10**12}}}, ["axes.seed", "1,000,000"]),
+        (
+            {"axes": {"seed": {"start": 0, "count": 5000}, "private": {"start": 0, "count": 5000}}},
+            ["25,000,000 points"],
+        ),
+        ({"axes": {"seed": {"start": 0, "stop": 5, "step": 0}}}, ["axes.seed", "step=0"]),
+        ({"axes": {"delay": {"start": 0.0, "stop": float("inf"), "step": 0.1}}}, ["axes.delay", "stop=inf"]),
+        ({"axes": {"case": {"private": [1, 2], "shared": [1]}}}, ["axes.case", "equal length"]),
+        ({"axes": {"time": {"private": [1, 2]}}}, ["axes.time"]),
+        ({"fixed": {"size": 4, "shared": 0}}, ["shared=0"]),
+    ],
+)
+def test_a_wrong_sweep_is_refused_by_key_value_and_what_is_allowed(change, names):
+    with pytest.raises(SweepError) as refusal:
+        sweep_with(**change)
+    for name in names:
+        assert name in str(refusal.value)
+    assert "x.toml" in str(refusal.value)
+
+
+def test_a_file_that_is_not_there_or_not_toml_is_named(tmp_path):
+    with pytest.raises(SweepError, match="did you mean 'quickstart'"):
+        load("quickstat")
+    bad = tmp_path / "bad.toml"
+    bad.write_text("kind = [")
+    with pytest.raises(SweepError, match=r"bad\.toml: not valid TOML"):
+        load(bad)
+    bad.write_bytes(b"\xff\xfe")
+    with pytest.raises(SweepError, match=r"bad\.toml"):
+        load(bad)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+keys = st.sampled_from(
+    ["kind", "seed", "axes", "fixed", "record", "title", "size", "private", "start", "count", "label"]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(keys, values | st.dictionaries(keys, values, max_size=4), max_size=5))
+def test_whatever_a_file_holds_it_is_valid_or_refused(table):
+    try:
+        parse({**MINIMAL, **table})
+    except SweepError as refusal:
+        assert str(refusal)
+
+
+grids = st.fixed_dictionaries(
+    {},
+    optional={
+        "size": st.lists(st.integers(3, 9), min_size=1, max_size=3, unique=True),
+        "private": st.lists(st.integers(0, 9), min_size=1, max_size=3, unique=True),
+        "delay": st.lists(st.floats(0.001, 1), min_size=1, max_size=3, unique=True),
+        "orientation": st.lists(st.sampled_from(["co", "counter"]), min_size=1, max_size=2, unique=True),
+        "seed": st.builds(lambda a, n: {"start": a, "count": n}, st.integers(0, 99), st.integers(1, 4)),
+    },
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(grids, st.integers(0, 2**128 - 1))
+def test_a_definition_stands_for_the_same_sweep(axes, seed):
+    fixed = {} if "size" in axes else {"size": 8}
+    fixed |= {"boundary": "open"}
+    sweep = sweep_with(axes=axes, fixed=fixed, seed=seed)
+    assert from_definition(tomllib.loads("") | sweep.definition()) == sweep
+
+
+def test_the_random_stream_of_a_point_depends_on_the_point_alone():
+    as_axes = sweep_with(fixed={}, axes={"seed": [3, 4], "private": [1, 2], "size": [4, 8]})
+    as_fixed = sweep_with(fixed={"size": 8, "private": 2, "seed": 4})
+    one = [g.point((1, 1)) for g in as_axes.groups() if g.name == "square-8"][0]
+    other = as_fixed.groups()[0].point(())
+    assert (
+        point_seed(1, "lattice", one).generate_state(4).tolist()
+        == point_seed(1, "lattice", other).generate_state(4).tolist()
+    )
+
+
+def test_points_have_streams_of_their_own():
+    sweep = sweep_with(fixed={}, axes={"size": [4, 8], "private": [0, 1, 2], "seed": {"start": 0, "count": 10}})
+    states = [
+        tuple(point_seed(sweep_seed, "lattice", group.point(index)).generate_state(2))
+        for sweep_seed in (0, 1)
+        for group in sweep.groups()
+        for index in np.ndindex(group.shape)
+    ]
+    assert len(set(states)) == len(states) == 120
