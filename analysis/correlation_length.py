@@ -20,6 +20,7 @@ REASONS = (
 ESTIMATORS = ("efold", "fit", "second_moment")
 ALONG = ("axes", "row", "col", "radial")
 FIT_ABOVE = 3.0  # in standard deviations of the noise: there noise raises |C| by 1/18 and biases ln |C| by as little
+RISES_BY = 2.0  # in standard deviations of the noise
 FIT_POINTS = 3  # two points always lie on an exponential
 
 
@@ -30,13 +31,17 @@ def correlation_length(
 
     Seeds are pooled before anything is drawn from C: ``C(d) = sum_s pairs_s C_s / sum_s pairs_s``, and S likewise by
     defined rings. The length comes from ``|C|`` (neighbouring rings may lock in anti-phase, where C alternates in
-    sign):
+    sign). Where patches in phase and patches in anti-phase lie side by side, they cancel at odd distances, and |C|
+    alternates between even and odd ones; so a single low value among higher ones is passed over:
 
-    - ``xi_efold``: the first distance at which |C| falls to 1/e, by linear interpolation of ln |C| from C(0) = 1
-      on. Exact for an exponential of any length, also below one spacing.
-    - ``xi_fit``: weighted least squares of ln |C| = ln A - d/xi from d = 1 to the last distance before |C| first
-      falls below 3 standard deviations of its noise (``noise``), and not beyond half of the lattice; weights
-      pairs |C|^2, the inverse variance of ln |C|. At least 3 distances.
+    - ``xi_efold``: where |C| falls to 1/e for two distances in a row, by linear interpolation of ln |C| from the last
+      distance before, from C(0) = 1 on, to the first of those two, or to the second if |C| is higher there by more than
+      2 standard deviations of its noise. Exact for an exponential of any length, also below
+      one spacing.
+    - ``xi_fit``: weighted least squares of ln |C| = ln A - d/xi from d = 1 to the last distance before |C| falls
+      below 3 standard deviations of its noise (``noise``) for two distances in a row, and not beyond half of the
+      lattice; weights pairs |C|^2, the inverse variance of ln |C|. At least 3 distances; those from which |C| rises
+      again by more than 2 standard deviations are passed over.
     - ``xi_second_moment`` (with ``structure``): curvature of S at its peak Q, wherever it lies. The textbook form on
       a periodic lattice is ``xi^2 = (S(Q)/S(Q + q1) - 1) / (4 sin^2(q1/2))``; one mode is one exponential random
       number a seed, so here S is averaged over the inner third (0) and the outer third (1) of the radius of the disc
@@ -45,6 +50,9 @@ def correlation_length(
       Zernike) gives xi; C = exp(-d/xi) gives xi on a chain and about 1.3 xi in the plane. It measures a lattice:
       exp(-d/xi) on a chain has exactly 1 / (2 sinh(1 / (2 xi))), which is xi for xi >> 1. On open boundaries the
       taper in S lowers xi by a relative order xi/L.
+
+    Where every seed by itself has |C| > 1/e up to half of the lattice, the length is ``longer_than_half_the_lattice``
+    whatever the pooled C is: lattices that are coherent but twisted by different whole turns cancel there.
 
     Each ``xi_*`` is NaN where not defined, and ``xi_*_reason`` says why (``flag_meanings``); where it is longer than
     half of the lattice, ``xi_lower_bound`` says so much. With C(1) inside its noise ``xi_efold`` is kept and flagged:
@@ -94,6 +102,7 @@ def correlation_length(
         axis,
         kwargs={"half": half, "radial": along == "radial"},
         input_core_dims=[
+            ["profile", seed_dim, "distance"],
             ["profile", seed_dim, "distance"],
             ["profile", seed_dim, "distance"],
             [seed_dim],
@@ -203,8 +212,13 @@ def _from_correlation(
     profile, number = np.abs(mean).mean(axis=-2), number.sum(axis=-2)
     noise = np.sqrt(variance.mean(axis=-2))
     present = (pairs[..., 0] > 0).any(axis=-1)
-    efold = _efold(profile, noise, distance, half)
-    fit = _fit(profile, number, noise, distance, half)
+    # Seeds that are coherent but twisted by different whole turns cancel in the pooled C: no length is shorter for it.
+    alone = np.abs(values).mean(axis=-2)[..., 1 : half + 1]
+    coherent = present.any(axis=0) & ((alone > np.exp(-1)).all(axis=-1) | ~present).all(axis=0)
+    efold, fit = (
+        _Estimate(np.where(coherent, np.nan, xi), np.where(coherent, BEYOND_HALF, reason))
+        for xi, reason in (_efold(profile, noise, distance, half), _fit(profile, number, noise, distance, half))
+    )
     seeds = present.sum(axis=0)
     results = (_with_errors(estimate, present) for estimate in (efold, fit))
     return (*(part for result in results for part in result), seeds, profile[0], noise)
@@ -240,9 +254,15 @@ def _with_errors(estimate: _Estimate, present: Any) -> tuple[np.ndarray, np.ndar
 def _efold(profile: np.ndarray, noise: np.ndarray, distance: np.ndarray, half: int) -> _Estimate:
     inside = profile[..., : half + 1]
     below = inside <= np.exp(-1)
-    found = below.any(axis=-1)
-    after = np.maximum(np.argmax(below, axis=-1), 1 if half else 0)
-    before = np.maximum(after - 1, 0)
+    pair = below.copy()
+    pair[..., :-1] &= below[..., 1:]
+    found = pair.any(axis=-1)
+    first = np.maximum(np.argmax(pair, axis=-1), 1 if half else 0)
+    second = np.minimum(first + 1, half)
+    at_first, at_second = (np.take_along_axis(inside, k[..., None], -1)[..., 0] for k in (first, second))
+    noise_there = np.take_along_axis(np.broadcast_to(noise, profile.shape), first[..., None], -1)[..., 0]
+    after = np.where(at_second > at_first + RISES_BY * noise_there, second, first)
+    before = np.maximum(first - 1, 0)
     inside = np.where(found[..., None], inside, 1.0)
     with np.errstate(divide="ignore"):
         log = np.log(inside)  # -inf where C vanishes: the crossing is then at the distance before
@@ -250,9 +270,8 @@ def _efold(profile: np.ndarray, noise: np.ndarray, distance: np.ndarray, half: i
     step = distance[after] - distance[before]
     fall = np.where(found, high - low, 1.0)
     xi = distance[before] + step * (high + 1) / fall
-    noise_there = np.take_along_axis(np.broadcast_to(noise, profile.shape), after[..., None], -1)[..., 0]
     reason = np.where(found, DEFINED, BEYOND_HALF)
-    reason = np.where(found & (after == 1) & (np.exp(low) < 2 * noise_there), UPPER_BOUND, reason)
+    reason = np.where(found & (first == 1) & (np.exp(low) < 2 * noise_there), UPPER_BOUND, reason)
     reason = np.where(found & (noise_there >= np.exp(-1)), NOISE, reason)
     # NaN at the crossing: defined rings, but no pair of them at a distance that it needs.
     reason = np.where(np.isnan(profile[..., 0]) | (found & np.isnan(xi)), NO_PAIRS, reason)
@@ -263,7 +282,11 @@ def _fit(profile: np.ndarray, number: np.ndarray, noise: np.ndarray, distance: n
     # One window, that of all seeds: a window that moved with each seed left out would make the estimate rough.
     with np.errstate(invalid="ignore"):
         above = (profile[0] > FIT_ABOVE * noise)[..., 1 : half + 1]
-    window = np.logical_and.accumulate(above, axis=-1)
+        passed_over = (profile[0][..., :-1] + RISES_BY * noise[..., :-1] < profile[0][..., 1:])[..., 1:half]
+    reached = above.copy()
+    reached[..., :-1] |= above[..., 1:]
+    window = np.logical_and.accumulate(reached, axis=-1) & above
+    window[..., :-1] &= ~passed_over
     C, d = profile[..., 1 : half + 1], distance[1 : half + 1]
     usable = window & (C > 0)
     weight = np.where(usable, number[..., 1 : half + 1] * np.where(usable, C, 0) ** 2, 0.0)

@@ -47,3 +47,40 @@ def exact_efold(correlation_along):
             high, low = np.log(correlation_along[d - 1]), np.log(correlation_along[d])
             return d - 1 + (high + 1) / (high - low)
     return np.nan
+
+
+def half_planes(rows, cols, phase=np.pi):
+    """Phase 0 in the left half, ``phase`` in the right one."""
+    return field(np.where(np.arange(cols) < cols // 2, 0.0, phase) * np.ones((rows, 1)), ("row", "col"), "float64")
+
+
+def checkerboard(rows, cols):
+    """Neighbours in anti-phase on a square tiling."""
+    r, c = np.mgrid[:rows, :cols]
+    return field(np.pi * ((r + c) % 2), ("row", "col"), "float64")
+
+
+def vortices(centres, rows, cols, points, signs):
+    """Sum of the angles round ``points``, at the tiles' ``centres`` [tile, (x, y)]: a vortex of each sign at each."""
+    angle = sum(s * np.arctan2(centres[:, 1] - y, centres[:, 0] - x) for (x, y), s in zip(points, signs, strict=True))
+    return field(angle.reshape(rows, cols), ("row", "col"), "float64")
+
+
+def series(rng, time, mean, scatter, seeds=4, repeats=1, memory=0.7, absent=0):
+    """Lengths xi [repeat, time] = mean(t) times the mean over seeds of 1 + noise, and xi without each seed.
+
+    The noise of a seed is normal with standard deviation ``scatter`` and keeps ``memory`` of its last value (AR(1)).
+    """
+    noise = rng.standard_normal((repeats, seeds, len(time)))
+    for k in range(1, len(time)):
+        noise[..., k] = memory * noise[..., k - 1] + np.sqrt(1 - memory**2) * noise[..., k]
+    each = mean * (1 + scatter * noise)
+    xi, without = each.mean(axis=1), (each.sum(axis=1, keepdims=True) - each) / max(seeds - 1, 1)
+    if seeds == 1:
+        without[:] = np.nan
+    without = np.concatenate([without, np.full((repeats, absent, len(time)), np.nan)], axis=1)
+    time = ("time", time, {"units": "tau"})
+    return (
+        xr.DataArray(xi, dims=("repeat", "time"), coords={"time": time}),
+        xr.DataArray(without, dims=("repeat", "seed", "time"), coords={"time": time}),
+    )

@@ -185,3 +185,31 @@ def test_wrong_arguments_are_refused():
         correlation_length(correlation.drop_vars("radial"))
     with pytest.raises(ValueError, match="structure has no centred"):
         correlation_length(correlation, correlation)
+
+
+@pytest.mark.parametrize("xi", [2.0, 5.0, 11.0])
+@pytest.mark.parametrize("odd", [0.0, 0.1, -0.3])
+def test_patches_in_phase_and_in_anti_phase_have_the_length_of_the_even_distances(xi, odd):
+    d = np.arange(33)
+    values = np.exp(-d / xi) * np.where(d % 2 == 0, 1.0, odd)
+    got = correlation_length(with_correlation(values))
+    assert got.xi_efold == pytest.approx(xi, rel=1e-9)
+    assert got.xi_fit == pytest.approx(xi, rel=1e-9)
+
+
+def test_a_field_of_random_patches_in_phase_and_in_anti_phase_has_the_length_of_its_envelope():
+    """A chain of walks whose sublattice turns by pi where a telegraph signal says so, half of the time."""
+    rng = np.random.default_rng(13)
+    walks = np.cumsum(rng.normal(0, np.sqrt(2 / 6.0), (100, 1, 400)), axis=-1)
+    staggered = np.cumsum(rng.random((100, 1, 400)) < 0.01, axis=-1) % 2
+    phase = field(walks + np.pi * staggered * (np.arange(400) % 2))
+    got = measure(phase, "open")
+    # At even distances the sublattice adds nothing, unless the patch has changed in between and an odd ring is met.
+    assert 4.5 < got.xi_efold < 7
+
+
+def test_coherent_lattices_that_are_twisted_differently_are_longer_than_half_of_them():
+    phase = xr.concat([plane_wave(32, 32, 0, 0), plane_wave(32, 32, 1, 0), plane_wave(32, 32, 0, -1)], "seed")
+    got = measure(phase)
+    assert got.xi_efold_reason == got.xi_fit_reason == BEYOND_HALF
+    assert got.xi_lower_bound == 16
