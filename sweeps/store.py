@@ -27,6 +27,7 @@ from sweeps.seeds import point_seed
 from sweeps.sweep import Axis, Group, Sweep
 
 PENDING, DONE, FAILED = 0, 1, 2
+SUMMARY = "summary"  # the group of what was reduced from the others
 STATES = {"pending": PENDING, "done": DONE, "failed": FAILED}
 SHARD_SECONDS = 2.0  # cheap points share a shard (and a Dask task) that takes about this long
 SHARD_BYTES = 64 * 2**20  # a worker holds one shard in memory while it computes it
@@ -256,10 +257,31 @@ class SweepStore:
         self.consolidate()
 
     def consolidate(self) -> None:
-        """Publish the metadata as it stands now: readers see one consistent hierarchy, old or new, never half of one."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Consolidated metadata")
-            zarr.consolidate_metadata(self.root.store)
+        """Publish the metadata as it stands: readers see one consistent hierarchy, old or new, never half of one."""
+        _consolidate(self.root.store)
+
+
+def write_summaries(location: str, summaries: Mapping[str, xr.Dataset]) -> None:
+    """Keep summaries in the store, each in ``summary/NAME``, in place of all that were there.
+
+    Raises StoreError where the store cannot be written.
+    """
+    try:
+        store = zarr_store(location)
+        zarr.open_group(store, mode="r+", use_consolidated=False).create_group(SUMMARY, overwrite=True)
+        for name, summary in summaries.items():
+            for variable in summary.variables.values():
+                variable.encoding.clear()
+            summary.to_zarr(store, group=f"{SUMMARY}/{name}", mode="w", zarr_format=3, consolidated=False)
+        _consolidate(store)
+    except OSError as error:
+        raise StoreError(f"store {location}: cannot be written: {error}") from None
+
+
+def _consolidate(store: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(store)
 
 
 def is_complete(location: str, sweep: Sweep) -> bool:
@@ -471,8 +493,10 @@ def _prepare_group(location: str, root: zarr.Group, wanted: Group) -> GroupStore
     return GroupStore(group, node, shard)
 
 
-def _require_array(node: zarr.Group, name: str, shape: tuple[int, ...], dtype: Any, dims: tuple[str, ...],
-                   attrs: Mapping[str, Any], chunks: tuple[int, ...], shards: tuple[int, ...] | None = None) -> zarr.Array:  # fmt: skip
+def _require_array(
+    node: zarr.Group, name: str, shape: tuple[int, ...], dtype: Any, dims: tuple[str, ...], attrs: Mapping[str, Any],
+    chunks: tuple[int, ...], shards: tuple[int, ...] | None = None,
+) -> zarr.Array:  # fmt: skip
     if name in node:
         array = _member(node, name)
         if array.shape != shape:

@@ -1,6 +1,6 @@
 """A sweep: the TOML file that declares it, its validation, and the grid of points that it stands for.
 
-The store (``sweeps.store``) decides what of the grid is still to run; the kinds (``sweeps.kinds``) know what a point is.
+The store (``sweeps.store``) decides what of the grid is still to run; kinds (``sweeps.kinds``) know what a point is.
 """
 
 import difflib
@@ -111,7 +111,7 @@ class Group:
         )
 
     def distinct_points(self) -> Iterator[tuple[tuple[int, ...], int]]:
-        """Index of one point of each combination that differs in more than the seed, and how many points it stands for."""
+        """Index of one point of each combination that differs in more than the seed, and how many it stands for."""
         ranges = [range(1) if axis.parameters == ("seed",) else range(len(axis)) for axis in self.axes]
         repeats = math.prod(len(axis) for axis in self.axes if axis.parameters == ("seed",))
         for index in itertools.product(*ranges):

@@ -1,4 +1,4 @@
-"""Run a sweep in this process, shard by shard, with neither Prefect nor Dask: the slow, plain reference of the flows."""
+"""Run a sweep in this process, shard by shard, without Prefect or Dask: the plain reference of the flows."""
 
 from collections.abc import Callable
 

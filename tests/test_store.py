@@ -18,7 +18,8 @@ from tests.serial import run_serially
 
 def small_sweep(size=(4,), private=(0, 1), seed=(0, 1, 2), sweep_seed=7, **sections):
     axes = {"size": list(size), "private": list(private), "seed": list(seed)}
-    return parse({"kind": "lattice", "seed": sweep_seed, "axes": axes, "record": {"t_end": 30.0, "samples": 3}, **sections})
+    record = {"t_end": 30.0, "samples": 3}
+    return parse({"kind": "lattice", "seed": sweep_seed, "axes": axes, "record": record, **sections})
 
 
 def subsets(values):
@@ -175,7 +176,7 @@ def test_paths_that_cannot_be_stores_are_named(tmp_path):
 def test_a_sweep_larger_than_the_disk_is_refused_before_it_starts(tmp_path):
     record = {"t_end": 1e5, "samples": 100_000}
     sweep = small_sweep(size=(1000,), private=range(50), seed=range(50), record=record)
-    with pytest.raises(StoreError, match="bytes and .* are free"):
+    with pytest.raises(StoreError, match=r"bytes and .* are free"):
         run_serially(str(tmp_path / "s.zarr"), sweep)
 
 

@@ -103,22 +103,23 @@ def ring_phase(
     return _input(net, firing) - voltage * net.resting_input, firing
 
 
-def pulse_orbit(ring_size: int, delay: float = 0.01, v_high: float = 0.49, v_low: float = 0.2) -> float:
+def pulse_orbit(ring_size: float, delay: float = 0.01, v_high: float = 0.49, v_low: float = 0.2) -> float:
     """Duration T of one firing while a single pulse goes round an uncoupled ring of ``ring_size`` >= 2 neurons, in tau.
 
     With z = exp(-T) it solves ``v_low / z = 1 - z + v_low exp(-(N (T + delay) - T))``: the drive ``v_low / z`` at the
     onset has fallen to ``v_low`` after T. The period of a neuron, and of the pulse, is ``N (T + delay)``. Of several
-    solutions the longest is taken; in a long ring the others are unstable.
+    solutions the longest is taken; in a long ring the others are unstable. ``k`` evenly spaced pulses in a ring of
+    ``N`` follow the same equation with ``N / k``, which need not be whole (:func:`kernels.orbits.firing_time`).
 
-    Raises ValueError for thresholds that are not ``0 < v_low < v_high``, a negative delay, and where there is no orbit
-    (``v_low / z >= v_high`` has no solution).
+    Raises ValueError for thresholds that are not ``0 < v_low < v_high``, a negative delay, a ``ring_size`` that is not
+    above 1, and where there is no orbit (``v_low / z >= v_high`` has no solution).
     """
     if not 0 < v_low < v_high < math.inf:
         raise ValueError(f"v_low={v_low}, v_high={v_high}: must be 0 < v_low < v_high")
     if not 0 <= delay < math.inf:
         raise ValueError(f"delay={delay}: must be finite and >= 0")
-    if ring_size < 2:
-        raise ValueError(f"ring_size={ring_size}: must be >= 2")
+    if not 1 < ring_size < math.inf:
+        raise ValueError(f"ring_size={ring_size}: must be finite and > 1")
 
     def excess(T: float | np.ndarray) -> np.ndarray:
         return v_low * np.exp(T) - 1.0 + np.exp(-T) - v_low * np.exp(-((ring_size - 1) * T + ring_size * delay))

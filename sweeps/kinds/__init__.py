@@ -3,7 +3,8 @@
 from sweeps.kinds.base import Kind, Outcome, Parameters, Record, Variable
 from sweeps.kinds.kuramoto import KURAMOTO
 from sweeps.kinds.lattice import LATTICE
+from sweeps.kinds.rings import RINGS
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (LATTICE, KURAMOTO)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (LATTICE, KURAMOTO, RINGS)}
 
 __all__ = ["KINDS", "Kind", "Outcome", "Parameters", "Record", "Variable"]

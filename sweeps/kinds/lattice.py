@@ -90,7 +90,7 @@ def check(parameters: LatticeParameters) -> None:
             raise ValueError(f"neighbours={parameters.neighbours}: must be even and below size={parameters.size}")
     if parameters.size_spread > (0 if parameters.graph == "tiling" else parameters.ring_size - 2):
         raise ValueError(
-            f"size_spread={parameters.size_spread}: must be 0 on a tiling, and leave rings of 2 neurons in a small world"
+            f"size_spread={parameters.size_spread}: must be 0 on a tiling, and leave rings of 2 in a small world"
         )
 
 

@@ -1,0 +1,266 @@
+"""Figures of lattice summaries and trajectories: one style, every axis with its unit, every curve in a legend."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+STYLE: dict[Any, Any] = {
+    "figure.dpi": 130,
+    "savefig.bbox": "tight",
+    "font.size": 9,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+}
+MARKERS = "osD^vP*X"
+MAX_CURVES = 10  # more in one panel cannot be told apart
+MAX_MAPS = 6
+INNER = ("time", "seed", "distance", "row", "col")  # dimensions of a measurement; all others are axes of the grid
+SPACINGS = "correlation length (ring spacings)"
+EVOLUTION = {
+    "order": "global order |⟨exp iθ⟩|",
+    "largest_domain": "largest domain / lattice",
+    "boundary_density": "pairs out of phase",
+    "defects": "defects per plaquette",
+}
+
+
+def schemes(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
+    """Every combination of the grid axes of a dataset: its label, and the dataset there."""
+    dims = grid_axes(dataset)
+    for position in itertools.product(*(range(dataset.sizes[dim]) for dim in dims)):
+        part = dataset.isel(dict(zip(dims, position, strict=True)))
+        values = [part[dim].item() for dim in dims]
+        label = ", ".join(v if isinstance(v, str) else f"{dim} {v:g}" for dim, v in zip(dims, values, strict=True))
+        yield label or str(dataset.attrs.get("kind", "all")), part
+
+
+def grid_axes(dataset: xr.Dataset) -> list[str]:
+    """Names of the grid axes of a dataset, seeds apart."""
+    return [str(dim) for dim in dataset.dims if dim in dataset.coords and dim not in INNER]
+
+
+def numeric_axes(summary: xr.Dataset) -> list[str]:
+    """The grid axes along which a curve can be drawn: three numbers or more."""
+    return [dim for dim in grid_axes(summary) if summary[dim].dtype.kind in "iuf" and summary.sizes[dim] >= 3]
+
+
+def growth(summaries: Mapping[str, xr.Dataset]) -> Figure:
+    """Correlation length against time, a panel per group, a curve per scheme with its band of one standard error.
+
+    Dashed: the fitted power law, over its window, where there is one.
+    """
+    with mpl.rc_context(STYLE):
+        figure, panels = _row(len(summaries), 4.2, 3.4, sharey=True)
+        for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
+            for colour, (label, part) in _coloured(summary):
+                time, xi, error = (np.asarray(part[key], float) for key in ("time", "xi", "xi_error"))
+                exponent, its_error = float(part["growth_exponent"]), float(part["growth_exponent_error"])
+                fitted = np.isfinite(exponent)
+                law = f": t^({exponent:.2f} ± {its_error:.2f})" if fitted else ""
+                panel.plot(time, xi, color=colour, label=label + law)
+                panel.fill_between(time, xi - error, xi + error, color=colour, alpha=0.2, linewidth=0)
+                if fitted:
+                    inside = (time >= float(part["growth_t_min"])) & (time <= float(part["growth_t_max"]))
+                    scale = np.exp(np.mean(np.log(xi[inside]) - exponent * np.log(time[inside])))
+                    panel.plot(time[inside], scale * time[inside] ** exponent, "--", color="0.25", linewidth=1)
+            panel.set(title=name, xlabel="time (tau)", xscale="log", yscale="log")
+            _legend(panel)
+        panels[0].set_ylabel(SPACINGS)
+        return figure
+
+
+def steady(summaries: Mapping[str, xr.Dataset]) -> Figure:
+    """Steady correlation length of every scheme, a marker per group; open markers are not shown to be steady."""
+    with mpl.rc_context(STYLE):
+        labels = list(dict.fromkeys(label for summary in summaries.values() for label, _ in schemes(summary)))
+        figure = Figure(figsize=(max(4.2, 0.55 * len(labels) + 2.5), 3.8), layout="constrained")
+        axes = figure.add_subplot()
+        for number, (name, summary) in enumerate(summaries.items()):
+            at = dict(schemes(summary))
+            x = np.array([i for i, label in enumerate(labels) if label in at], float)
+            x += 0.6 / len(summaries) * (number - (len(summaries) - 1) / 2)
+            _steady_points(
+                axes, x, [at[label] for label in labels if label in at], f"C{number}", MARKERS[number % 8], name
+            )
+        crowded = len(labels) > 4
+        axes.set_xticks(range(len(labels)), labels, rotation=35 if crowded else 0, ha="right" if crowded else "center")
+        axes.set(
+            ylabel=SPACINGS,
+            yscale="log",
+            title="last half of the run ± standard error\nopen: not shown to be steady; arrow: longer than L/2",
+        )
+        _legend(axes)
+        return figure
+
+
+def along_axis(summaries: Mapping[str, xr.Dataset], axis: str) -> Figure:
+    """Steady correlation length against a numeric axis of the grid, a panel per group, a curve per other scheme."""
+    with mpl.rc_context(STYLE):
+        summaries = {name: s for name, s in summaries.items() if axis in s.dims}
+        figure, panels = _row(len(summaries), 4.2, 3.4, sharey=True)
+        for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
+            values = np.asarray(summary[axis], float)
+            for number, (label, part) in enumerate(itertools.islice(_others(summary, axis), MAX_CURVES)):
+                colour, marker = f"C{number}", MARKERS[number % 8]
+                panel.plot(values, np.asarray(part["xi_inf"], float), "-", color=colour, linewidth=0.8, alpha=0.6)
+                _steady_points(panel, values, [part.isel({axis: i}) for i in range(len(values))], colour, marker, label)
+            positive = values[values > 0]
+            if positive.size and positive.max() > 20 * positive.min():
+                panel.set_xscale("symlog", linthresh=positive.min())
+            panel.set(title=name, xlabel=_axis_label(summary, axis))
+            _legend(panel)
+        panels[0].set_ylabel(SPACINGS)
+        return figure
+
+
+def correlations(summaries: Mapping[str, xr.Dataset]) -> Figure:
+    """Modulus of the phase correlation at the last time against distance, a panel per group, a curve per scheme."""
+    with mpl.rc_context(STYLE):
+        figure, panels = _row(len(summaries), 4.2, 3.4, sharey=True)
+        for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
+            last = summary.isel(time=-1)
+            for colour, (label, part) in _coloured(last):
+                panel.plot(part["distance"], part["correlation"], "o-", markersize=2.5, color=colour, label=label)
+            panel.axhline(np.exp(-1), color="0.5", linewidth=0.8, linestyle=":", label="1/e")
+            panel.set(title=f"{name}, t = {float(last.time):g} tau", xlabel="distance (ring spacings)")
+            panel.set(yscale="log", ylim=(5e-3, 1.2))
+            _legend(panel)
+        panels[0].set_ylabel("phase correlation |C(d)|")
+        return figure
+
+
+def evolution(summaries: Mapping[str, xr.Dataset]) -> Figure:
+    """Order, domains, boundaries and defects against time, a row per group, a curve per scheme with its error."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.7 * len(EVOLUTION) + 1.8, 2.5 * len(summaries)), layout="constrained")
+        grid = figure.subplots(len(summaries), len(EVOLUTION), squeeze=False)
+        for row, (line, (name, summary)) in enumerate(zip(grid, summaries.items(), strict=True)):
+            for panel, (quantity, title) in zip(line, EVOLUTION.items(), strict=True):
+                for colour, (label, part) in _coloured(summary):
+                    time, value, error = (np.asarray(part[k], float) for k in ("time", quantity, f"{quantity}_error"))
+                    panel.plot(time, value, color=colour, label=label)
+                    panel.fill_between(time, value - error, value + error, color=colour, alpha=0.2, linewidth=0)
+                panel.set(title="" if row else title, xscale="log")
+                if row == len(grid) - 1:
+                    panel.set_xlabel("time (tau)")
+            line[0].set_ylabel(f"{name}\n(fraction)")
+            _legend(line[-1])
+        return figure
+
+
+def sizes(finite_size: Mapping[str, xr.Dataset]) -> Figure:
+    """Steady correlation length against the size of the lattice and its extrapolation, a panel per tiling."""
+    with mpl.rc_context(STYLE):
+        figure, panels = _row(len(finite_size), 4.2, 3.4)
+        for panel, (name, dataset) in zip(panels, finite_size.items(), strict=True):
+            size = np.asarray(dataset["size"], float)
+            for colour, (label, part) in _coloured(dataset, without="size"):
+                xi, error = (np.asarray(part[key], float) for key in ("xi_inf", "xi_inf_error"))
+                panel.errorbar(1 / size, xi, error, fmt="o", color=colour, capsize=3, label=label)
+                limit = float(part["xi_infinite"])
+                if np.isfinite(limit):
+                    x = np.array([0.0, 1 / size.min()])
+                    panel.plot(x, limit + float(part["slope"]) * x, "--", color=colour, linewidth=0.8)
+                    panel.errorbar(0, limit, float(part["xi_infinite_error"]), fmt="s", color=colour, capsize=3)
+            inverse = np.linspace(1 / size.max(), 1 / size.min(), 50)
+            panel.plot(inverse, 0.25 / inverse, ":", color="0.5", linewidth=0.8, label="L/4: feels the size")
+            panel.set(title=name, xlabel="1 / L (per ring spacing); squares: L → ∞", ylabel=SPACINGS, yscale="log")
+            _legend(panel)
+        return figure
+
+
+def phase_maps(dataset: xr.Dataset, times: tuple[float, ...] = ()) -> Figure:
+    """Maps of the ring phases of one group: a row per scheme (its first seed), a column per time."""
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
+        phase = dataset[["phase"]]
+        if "seed" in phase.dims:
+            phase = phase.isel(seed=0)
+        rows = list(itertools.islice(schemes(phase), MAX_MAPS))
+        spaced = np.unique(np.geomspace(1, phase.sizes["time"], 4).astype(int) - 1)
+        wanted = times or tuple(float(t) for t in phase.time.values[spaced])
+        flat = phase.sizes["row"] == 1  # a chain: space against time in one picture
+        columns = 1 if flat else len(wanted)
+        figure = Figure(figsize=(7 if flat else 2.1 * columns + 0.8, 2.2 * len(rows)), layout="constrained")
+        panels = figure.subplots(len(rows), columns, squeeze=False)
+        drawing: dict[str, Any] = {"cmap": "twilight", "vmin": 0, "vmax": 2 * np.pi, "interpolation": "nearest"}
+        for row, (line, (label, part)) in enumerate(zip(panels, rows, strict=True)):
+            if flat:
+                span = (float(part.time[0]), float(part.time[-1]), 0, part.sizes["col"])
+                values = part["phase"].isel(row=0).transpose("col", "time").values
+                image = line[0].imshow(values, **drawing, origin="lower", aspect="auto", extent=span)
+                line[0].set_ylabel(f"{label}\nring")
+                line[0].set_xlabel("time (tau)")
+                continue
+            for panel, t in zip(line, wanted, strict=True):
+                at = part["phase"].sel(time=t, method="nearest")
+                image = panel.imshow(at.values, **drawing, origin="upper")
+                panel.set_xticks([0, at.sizes["col"] - 1])
+                panel.set_yticks([0, at.sizes["row"] - 1])
+                if row == 0:
+                    panel.set_title(f"t = {float(at.time):.4g} tau", fontsize=9)
+                if row == len(rows) - 1:
+                    panel.set_xlabel("column of rings")
+            line[0].set_ylabel(f"{label}\nrow of rings")
+        bar = figure.colorbar(image, ax=panels, ticks=[0, np.pi, 2 * np.pi], label="phase (rad)", shrink=0.6)
+        bar.ax.set_yticklabels(["0", "π", "2π"])
+        return figure
+
+
+def _steady_points(axes: Axes, x: np.ndarray, parts: list[xr.Dataset], colour: str, marker: str, label: str) -> None:
+    """Closed markers: steady; open ones: not shown to be steady; arrows: longer than half of the lattice."""
+    names = ("xi_inf", "xi_inf_error", "xi_inf_lower_bound")
+    xi, error, bound = (np.array([float(part[name]) for part in parts]) for name in names)
+    steady = np.array([bool(part["steady"]) for part in parts])
+    axes.errorbar(x, xi, error, fmt="none", ecolor=colour, capsize=3)
+    longer = np.isfinite(bound)
+    axes.errorbar(x[longer], bound[longer], 0.2 * bound[longer], fmt="none", ecolor=colour, lolims=True)
+    axes.plot(x[steady], xi[steady], marker, color=colour, label=label if steady.any() else None)
+    heights, open_ones = np.where(longer, bound, xi), ~steady
+    axes.plot(
+        x[open_ones],
+        heights[open_ones],
+        marker,
+        color=colour,
+        markerfacecolor="none",
+        label=None if steady.any() else label,
+    )
+
+
+def _others(summary: xr.Dataset, axis: str) -> Iterator[tuple[str, xr.Dataset]]:
+    """Every combination of the grid axes but one: its label, and the dataset along that one."""
+    for label, part in schemes(summary.isel({axis: 0})):
+        chosen = {dim: part[dim].item() for dim in grid_axes(summary) if dim != axis}
+        yield label, summary.sel(chosen)
+
+
+def _coloured(summary: xr.Dataset, without: str = "") -> Iterator[tuple[Any, tuple[str, xr.Dataset]]]:
+    """At most ``MAX_CURVES`` schemes of a summary, each with a colour of its own."""
+    found = _others(summary, without) if without else schemes(summary)
+    chosen = list(itertools.islice(found, MAX_CURVES))
+    ordered = len(chosen) <= 5
+    for number, entry in enumerate(chosen):
+        yield (mpl.colormaps["viridis"](0.9 * number / max(len(chosen) - 1, 1)) if ordered else f"C{number}"), entry
+
+
+def _axis_label(summary: xr.Dataset, axis: str) -> str:
+    return str(summary[axis].attrs.get("long_name", axis))
+
+
+def _row(number: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width * number + 1.2, height), layout="constrained")
+    return figure, list(figure.subplots(1, number, squeeze=False, **options)[0])
+
+
+def _legend(axes: Axes) -> None:
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, fontsize=7.5)

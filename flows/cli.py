@@ -1,0 +1,272 @@
+"""The command line: ``isochron``. It turns arguments into flow runs, and errors into one line and an exit code."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+EXIT_CODES = """exit codes:
+  0  all points of the sweep are done
+  1  the run ended, but some points failed; `isochron status STORE` shows their errors
+  2  bad arguments or a bad sweep file; nothing was started
+  3  the store, the scheduler or the machine gave way; run the same command again to go on
+  130  interrupted; run the same command again to go on
+"""
+
+RUN = """Run the points of a sweep that its store lacks: start it, resume it, extend it.
+
+SWEEP is the path of a TOML file or the name of a preset (`isochron presets`).
+Finished points are never computed again, whatever stopped the run before."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of every command."""
+    root = argparse.ArgumentParser(
+        prog="isochron",
+        description="Parameter sweeps over lattices of ring oscillators and RNNs that learn time.",
+        epilog="example:\n  isochron study quickstart\n\n" + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, summary: str, text: str, example: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=summary,
+            description=text,
+            epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def sweep_arguments(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("sweep", metavar="SWEEP", help="path of a sweep's TOML file, or name of a preset")
+        sub.add_argument("--store", metavar="PATH", help="local path or URL of the result store [results/NAME.zarr]")
+        sub.add_argument("--retry-failed", action="store_true", help="run points that failed before once more")
+
+    def cluster_arguments(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Dask scheduler, tcp://HOST:PORT or tls://HOST:PORT [local processes]",
+        )
+        sub.add_argument(
+            "--workers", metavar="N", type=_positive, help="number of local worker processes [one per core]"
+        )
+
+    def figures_argument(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--figures", metavar="DIR", help="folder of the figures [the store's path with .figures]")
+
+    run = command("run", "run what is missing of a sweep", RUN, "isochron run sharing --workers 2")
+    sweep_arguments(run)
+    cluster_arguments(run)
+
+    reduce = command(
+        "reduce",
+        "reduce a store to summaries and figures",
+        "Reduce the finished points of a store to its summary, kept in the store's group `summary`,\n"
+        "and draw the figures.",
+        "isochron reduce results/sharing.zarr",
+    )
+    reduce.add_argument("store", metavar="STORE", help="local path or URL of a store")
+    cluster_arguments(reduce)
+    figures_argument(reduce)
+
+    study = command(
+        "study",
+        "run a sweep, reduce it and draw it",
+        f"{RUN}\n\nThen reduce it, draw the figures and print the table.",
+        "isochron study quickstart",
+    )
+    sweep_arguments(study)
+    cluster_arguments(study)
+    figures_argument(study)
+
+    status = command(
+        "status",
+        "show what a store holds",
+        "Show the groups of a store, how many of their points are done, failed and pending, and the errors.",
+        "isochron status results/sharing.zarr",
+    )
+    status.add_argument("store", metavar="STORE", help="local path or URL of a store")
+
+    command(
+        "presets",
+        "list the sweeps that come with isochron",
+        "List the presets with their titles and costs.",
+        "isochron presets",
+    )
+
+    show = command(
+        "show",
+        "show a sweep before it runs",
+        "Show a sweep as it will run: its points, groups, bytes and time, and the file itself.",
+        "isochron show sharing",
+    )
+    show.add_argument("sweep", metavar="SWEEP", help="name of a preset, or path of a sweep's TOML file")
+    return root
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    options = parser().parse_args(arguments)
+    # Prefect logs every failure with a traceback; the terminal gets one line from here, the server the whole
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    from sweeps.store import StoreError
+    from sweeps.sweep import SweepError
+
+    try:
+        return COMMANDS[options.command](options)
+    except SweepError as error:
+        return _fail(str(error), 2)
+    except StoreError as error:
+        return _fail(str(error), 3)
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command goes on from here", 130)
+    except Exception as error:
+        from flows.cluster import ClusterError
+
+        if isinstance(error, ClusterError | OSError):
+            return _fail(str(error), 3)
+        raise
+
+
+def _run(options: argparse.Namespace) -> int:
+    from sweeps.store import is_complete, read
+    from sweeps.sweep import load
+
+    sweep = load(options.sweep)
+    store = options.store or default_store(sweep.name)
+    if not options.retry_failed and is_complete(store, sweep):  # before Prefect's server takes seconds to start
+        failed = read(store).count(sweep)["failed"]
+        print(f"nothing left to run; store {store}: {sweep.n_points - failed:,} done, {failed:,} failed, 0 pending")
+        return 1 if failed else 0
+    _check_places(sweep, store, options.scheduler)
+    from flows.sweep import run_sweep
+
+    summary = run_sweep(options.sweep, store, options.scheduler, options.workers, options.retry_failed)
+    print_run(summary)
+    return 1 if summary.failed else 0
+
+
+def _reduce(options: argparse.Namespace) -> int:
+    from sweeps.store import stored_sweep
+
+    stored_sweep(options.store)
+    from flows.reduce import run_reduce
+    from flows.report import report
+
+    run_reduce(options.store, options.scheduler, options.workers)
+    report(options.store, options.figures)
+    return 0
+
+
+def _study(options: argparse.Namespace) -> int:
+    from sweeps.sweep import load
+
+    sweep = load(options.sweep)
+    store = options.store or default_store(sweep.name)
+    _check_places(sweep, store, options.scheduler)
+    from flows.study import run_study
+
+    summary = run_study(
+        options.sweep,
+        store,
+        options.scheduler,
+        options.workers,
+        options.retry_failed,
+        options.figures,
+    )
+    print_run(summary)
+    return 1 if summary.failed else 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from sweeps.store import FAILED, STATES, read
+
+    results = read(options.store)
+    print(f"{'group':<28}{'grid':<44}{'points':>9}" + "".join(f"{state:>9}" for state in STATES))
+    for name, store in sorted(results.groups.items()):
+        grid = " x ".join(f"{axis.name} {len(axis)}" for axis in store.group.axes) or "one point"
+        counts = [int((store.status == state).sum()) for state in STATES.values()]
+        print(f"{name:<28}{grid:<44}{store.group.n_points:>9}" + "".join(f"{count:>9}" for count in counts))
+    failures = 0
+    for name, store in sorted(results.groups.items()):
+        for index in zip(*(store.status == FAILED).nonzero(), strict=True) if store.group.axes else ():
+            labels = ", ".join(f"{axis.name}={axis.labels[i]}" for axis, i in zip(store.group.axes, index, strict=True))
+            failures += 1
+            if failures <= 20:
+                print(f"failed: {name}: {labels}: {store.bookkeeping['error'][index]}")
+    if failures > 20:
+        print(f"... and {failures - 20} more; see `error` in the store")
+    return 1 if failures else 0
+
+
+def _presets(options: argparse.Namespace) -> int:
+    from sweeps.sweep import load, presets
+
+    for name in presets():
+        sweep = load(name)
+        print(f"{name:<16}{sweep.n_points:>7} points  {sweep.title}\n{'':<16}{sweep.cost}")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from sweeps.sweep import load, presets
+
+    sweep = load(options.sweep)
+    groups = sweep.groups()
+    print(f"{sweep.name}: {sweep.title}\n{sweep.n_points:,} points of kind {sweep.kind.name}, sweep seed {sweep.seed}")
+    for group in groups:
+        grid = " x ".join(f"{axis.name} {len(axis)}" for axis in group.axes) or "one point"
+        print(f"  {group.name:<26}{grid:<44}{group.nbytes() / 1e6:>10.1f} MB {group.seconds():>10.1f} core-s")
+    total = sum(group.nbytes() for group in groups) / 1e6
+    print(f"  {'in all':<70}{total:>10.1f} MB {sum(group.seconds() for group in groups):>10.1f} core-s (estimated)")
+    print("\n" + presets().get(options.sweep, Path(options.sweep)).read_text(encoding="utf-8"), end="")
+    return 0
+
+
+def _check_places(sweep: Any, store: str, scheduler: str | None) -> None:
+    """Refuse a store or a scheduler that cannot be used, before Prefect's server takes seconds to start."""
+    from sweeps.store import SweepStore, exclusive
+
+    with exclusive(store):
+        SweepStore.prepare(store, sweep)
+    if scheduler is not None:
+        from flows.cluster import cluster
+
+        with cluster(scheduler):
+            pass
+
+
+def default_store(name: str) -> str:
+    return str(Path("results") / f"{name}.zarr")
+
+
+def print_run(summary: Any) -> None:
+    """One line on what ran and what it cost."""
+    ran = f"{summary.ran:,} points run in {summary.wall_time:.1f} s" if summary.ran else "nothing left to run"
+    kernels = f", {summary.kernel_time:.1f} s of it in kernels over all workers" if summary.ran else ""
+    print(
+        f"{ran}{kernels}; store {summary.store}: {summary.done:,} done, {summary.failed:,} failed, "
+        f"{summary.pending:,} pending"
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
+    return number
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"isochron: error: {message}", file=sys.stderr)
+    return code
+
+
+COMMANDS = {"run": _run, "reduce": _reduce, "study": _study, "status": _status, "presets": _presets, "show": _show}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""The one place where Dask is spoken to: a cluster to run on, and a bounded fan-out of calls over it."""
+
+import contextlib
+import itertools
+import logging
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster, as_completed
+
+CONNECT_TIMEOUT = "10s"
+IN_FLIGHT_PER_THREAD = 4  # enough to hide the scheduler's latency; a million waiting tasks would fill its memory
+
+
+class ClusterError(RuntimeError):
+    """No cluster to run on: the message names its address and the reason."""
+
+
+@contextlib.contextmanager
+def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterator[Client]:
+    """A client of the scheduler at ``scheduler``, or of a cluster of local processes that ends with the context.
+
+    Parameters
+    ----------
+    scheduler : ``tcp://host:port`` or ``tls://host:port``; None starts a local cluster on loopback.
+    workers : processes of the local cluster, one thread each; None: one per core.
+    """
+    if scheduler is not None:
+        try:
+            client = Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ClusterError(f"scheduler {scheduler}: not reachable: {reason}") from None
+        with client:
+            yield client
+        return
+    with (
+        dask.config.set({"distributed.worker.daemon": False}),
+        LocalCluster(
+            n_workers=workers or dask.system.CPU_COUNT,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=_free_dashboard(),
+            worker_dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as local,
+        Client(local, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def fan_out(
+    client: Client, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]
+) -> Iterator[tuple[int, Any]]:
+    """Run ``function(*call)`` for every call on the cluster; yield ``(position, result or exception)`` as they end.
+
+    At most ``IN_FLIGHT_PER_THREAD`` calls per worker thread are out at a time, and no result stays on the cluster.
+    """
+    waiting = enumerate(calls)
+    position = {}
+
+    def submit(number: int) -> list[Any]:
+        futures = []
+        for at, call in itertools.islice(waiting, number):
+            future = client.submit(function, *call, pure=False)
+            position[future.key] = at
+            futures.append(future)
+        return futures
+
+    first = submit(IN_FLIGHT_PER_THREAD * max(1, _threads(client)))
+    running = as_completed(first, loop=client.loop, with_results=True, raise_errors=False)
+    try:
+        for future, result in running:
+            if future.status in ("cancelled", "lost"):
+                raise ClusterError(f"scheduler {client.scheduler_info()['address']}: lost while calls were running")
+            # of a failed future the result is (type, exception, traceback)
+            yield position.pop(future.key), result[1] if future.status == "error" else result
+            for more in submit(1):
+                running.add(more)
+    finally:
+        client.cancel(list(running.futures))
+
+
+def _threads(client: Client) -> int:
+    return sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+
+
+def _free_dashboard() -> str:
+    with socket.socket() as probe:
+        return "127.0.0.1:0" if probe.connect_ex(("127.0.0.1", 8787)) == 0 else "127.0.0.1:8787"
