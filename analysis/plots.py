@@ -123,6 +123,30 @@ def along_axis(summaries: Mapping[str, xr.Dataset], axis: str) -> Figure:
         return figure
 
 
+def against_hop(summaries: Mapping[str, xr.Dataset]) -> Figure:
+    """Steady length against the time that a switch takes to the next neuron: the delay, or a fixed-step scheme's dt."""
+    with mpl.rc_context(STYLE):
+        figure, panels = _row(len(summaries), 4.4, 3.4, sharey=True)
+        for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
+            (axis,) = summary["dt"].dims
+            delay, dt = (np.asarray(summary[key], float) for key in ("delay", "dt"))
+            exact = dt == 0
+            for chosen, colour, marker, label in (
+                (exact, "C0", "o", "exact, against the delay"),
+                (~exact, "C1", "s", "fixed step at delay 0, against dt"),
+            ):
+                order = np.flatnonzero(chosen)[np.argsort((delay + dt)[chosen])]
+                parts = [summary.isel({axis: i}) for i in order]
+                panel.plot((delay + dt)[order], [float(p["xi_inf"]) for p in parts], color=colour, linewidth=0.8)
+                _steady_points(panel, (delay + dt)[order], parts, colour, marker, label)
+            hops = (delay + dt)[delay + dt > 0]
+            panel.set_xscale("symlog", linthresh=hops.min())
+            panel.set(title=name, xlabel="delay or dt (tau)")
+            _legend(panel)
+        panels[0].set_ylabel(SPACINGS)
+        return figure
+
+
 def correlations(summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Modulus of the phase correlation at the last time against distance, a panel per group, a curve per scheme."""
     with mpl.rc_context(STYLE):

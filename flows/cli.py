@@ -83,6 +83,18 @@ def parser() -> argparse.ArgumentParser:
     cluster_arguments(study)
     figures_argument(study)
 
+    compare = command(
+        "compare",
+        "show reduced stores side by side",
+        "Print one table and draw one set of figures of several reduced stores of lattices,\n"
+        "as rings beside Kuramoto oscillators.",
+        "isochron compare results/growth.zarr results/kuramoto.zarr",
+    )
+    compare.add_argument("stores", metavar="STORE", nargs="+", help="local path or URL of a reduced store")
+    compare.add_argument(
+        "--figures", metavar="DIR", default="results/compare.figures", help="folder of the figures [%(default)s]"
+    )
+
     status = command(
         "status",
         "show what a store holds",
@@ -182,6 +194,13 @@ def _study(options: argparse.Namespace) -> int:
     return 1 if summary.failed else 0
 
 
+def _compare(options: argparse.Namespace) -> int:
+    from flows.report import compare
+
+    compare(options.stores, options.figures)
+    return 0
+
+
 def _status(options: argparse.Namespace) -> int:
     from sweeps.store import FAILED, STATES, read
 
@@ -266,7 +285,15 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-COMMANDS = {"run": _run, "reduce": _reduce, "study": _study, "status": _status, "presets": _presets, "show": _show}
+COMMANDS = {
+    "run": _run,
+    "reduce": _reduce,
+    "study": _study,
+    "compare": _compare,
+    "status": _status,
+    "presets": _presets,
+    "show": _show,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

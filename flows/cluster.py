@@ -9,6 +9,7 @@ from typing import Any
 
 import dask
 from distributed import Client, LocalCluster, as_completed
+from distributed.comm.addressing import get_address_host_port
 
 CONNECT_TIMEOUT = "10s"
 IN_FLIGHT_PER_THREAD = 4  # enough to hide the scheduler's latency; a million waiting tasks would fill its memory
@@ -29,6 +30,7 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
     """
     if scheduler is not None:
         try:
+            get_address_host_port(scheduler, strict=True)
             client = Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,6 +1,6 @@
 """What a person sees of a reduced store: the table in the terminal, the figures, and the line that opens it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from analysis import orbit_plots, plots
 from flows.reduce import FINITE_SIZE
 from sweeps.store import SUMMARY, StoreError, is_url, open_store
 
+LENGTH_TITLE = "correlation length xi (ring spacings), with standard error over seeds"
 Rows = tuple[tuple[str, ...], Iterable[tuple[str, ...]]]  # the header of a table and its rows
 
 
@@ -25,10 +26,7 @@ def report(store: str, figures: str | None = None) -> list[Path]:
     store : local path or URL of a store that ``reduce`` has run on.
     figures : folder of the figures; None: the store's path with ``.figures``, in this folder for a URL.
     """
-    tree = open_store(store)
-    if SUMMARY not in tree:
-        raise StoreError(f"store {store}: not reduced yet; run `isochron reduce {store}`")
-    summaries = {name: n.to_dataset().load() for name, n in tree[SUMMARY].children.items() if name != FINITE_SIZE}
+    tree, summaries = open_store(store), read_summaries(store)
     if next(iter(summaries.values())).attrs["kind"] == "rings":
         drawn = orbit_plots.figures(summaries)
         print_table("periodic orbits of uncoupled rings", orbit_plots.rows(summaries))
@@ -37,19 +35,49 @@ def report(store: str, figures: str | None = None) -> list[Path]:
         sizes = {name: n.to_dataset().load() for name, n in extrapolated.children.items()} if extrapolated else {}
         drawn = lattice_figures(summaries, sizes)
         drawn |= {f"phases-{name}": plots.phase_maps(tree[name].to_dataset()) for name in summaries}
-        print_table("correlation length xi (ring spacings), with standard error over seeds", length_rows(summaries))
+        print_table(LENGTH_TITLE, length_rows(summaries))
         if sizes:
             print_table("correlation length of an infinite lattice, xi + slope / L", size_rows(sizes))
-    folder = Path(figures) if figures else figures_folder(store)
-    try:
-        paths = save(drawn, folder)
-    except OSError as error:
-        raise StoreError(f"figures {folder}: cannot be written: {error}") from None
+    paths = save(drawn, Path(figures) if figures else figures_folder(store))
     for path in paths:
         print(f"figure  {path}")
     print("open the results with")
     print(f'  import isochron; tree = isochron.open("{store}"); print(tree)')
     return paths
+
+
+def compare(stores: Sequence[str], figures: str) -> list[Path]:
+    """One table and one set of figures of several reduced stores side by side, as rings beside Kuramoto oscillators.
+
+    Parameters
+    ----------
+    stores : reduced stores of kind ``lattice`` or ``kuramoto``.
+    figures : folder of the figures.
+    """
+    summaries = {}
+    for store in stores:
+        for name, summary in read_summaries(store).items():
+            if "xi_inf" not in summary:
+                raise StoreError(f"store {store}: holds kind {summary.attrs['kind']!r}; lattices can be compared")
+            summaries[f"{Path(store).stem}: {name}"] = summary
+    print_table(LENGTH_TITLE, length_rows(summaries))
+    drawn = {
+        "compare-growth": plots.growth(summaries),
+        "compare-evolution": plots.evolution(summaries),
+        "compare-correlations": plots.correlations(summaries),
+    }
+    paths = save(drawn, Path(figures))
+    for path in paths:
+        print(f"figure  {path}")
+    return paths
+
+
+def read_summaries(store: str) -> dict[str, xr.Dataset]:
+    """The summary of every group of a reduced store, in memory; StoreError where there is none."""
+    tree = open_store(store)
+    if SUMMARY not in tree:
+        raise StoreError(f"store {store}: not reduced yet; run `isochron reduce {store}`")
+    return {name: n.to_dataset().load() for name, n in tree[SUMMARY].children.items() if name != FINITE_SIZE}
 
 
 def lattice_figures(summaries: Mapping[str, xr.Dataset], sizes: Mapping[str, xr.Dataset]) -> dict[str, Figure]:
@@ -62,6 +90,9 @@ def lattice_figures(summaries: Mapping[str, xr.Dataset], sizes: Mapping[str, xr.
     }
     axes = dict.fromkeys(axis for summary in summaries.values() for axis in plots.numeric_axes(summary))
     drawn |= {f"against-{axis}": plots.along_axis(summaries, axis) for axis in axes}
+    along_hops = {name: s for name, s in summaries.items() if "dt" in s.coords and s["dt"].ndim == 1}
+    if along_hops:
+        drawn["against-hop"] = plots.against_hop(along_hops)
     if sizes:
         drawn["sizes"] = plots.sizes(sizes)
     return drawn
@@ -69,10 +100,13 @@ def lattice_figures(summaries: Mapping[str, xr.Dataset], sizes: Mapping[str, xr.
 
 def save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     """Write the figures as PNG into a folder that is made where it is missing; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.png" for name in figures]
-    for path, figure in zip(paths, figures.values(), strict=True):
-        figure.savefig(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, figure in zip(paths, figures.values(), strict=True):
+            figure.savefig(path)
+    except OSError as error:
+        raise StoreError(f"figures {folder}: cannot be written: {error}") from None
     return paths
 
 
