@@ -69,7 +69,7 @@ def advance_instantly(
     room = 256 if record_events else 0
     event_time, event_neuron, event_switch = np.empty(room), np.empty(room, np.int32), np.empty(room, np.int8)
     total, n_events = 0, 0
-    epoch, now, count = 0.0, 0.0, 0
+    epoch, now, count, generations = 0.0, 0.0, 0, 0
 
     for n in range(n_neurons):
         if (firing[n] and drive[n] < v_low) or (not firing[n] and drive[n] >= v_high):
@@ -87,6 +87,8 @@ def advance_instantly(
                 size = _pop(heap_time, heap_neuron, size)
             if size == 0:
                 break
+            if heap_time[0] > now + TOLERANCE:  # a drive that comes back to v_low ends again at once: the same instant
+                generations = 0
             now = heap_time[0]
         while size > 0 and heap_time[0] <= now + TOLERANCE:
             n, time = heap_neuron[0], heap_time[0]
@@ -98,7 +100,6 @@ def advance_instantly(
                 count += 1
         if epoch + now > t_end:
             break
-        generations = 0
         while count > 0:
             generations += 1
             if generations > MAX_GENERATIONS:
@@ -169,4 +170,5 @@ def advance_instantly(
             heap_time[:size] -= now
             since -= now
             end -= now
+            now = 0.0
     return total, math.nan, 0, event_time[:n_events], event_neuron[:n_events], event_switch[:n_events]

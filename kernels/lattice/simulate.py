@@ -17,6 +17,9 @@ from kernels.lattice.windowed import NEURON, TOLERANCE, advance
 
 V_HIGH, V_LOW = 0.49, 0.2
 MIN_DELAY = 1e-9  # in tau: shorter ones could not be told from the tolerance of an instant
+MAX_DELAY = 500.0  # in tau: exp(delay / tau) must not overflow
+MAX_DELAYS = 2**53  # in a run: windows are counted, and their number is multiplied as a float
+MAX_DRIVE = 1e100  # in size: its ratio to v_low must not overflow
 RECORDS = ("phase", "firing", "events")
 DELAY_LIMITED = 10.0  # onsets of a neuron this many delays apart are "of the order of the delay"
 
@@ -168,14 +171,18 @@ def check_state(
         raise ValueError(
             f"delay={delay}: must be 0 or at least {MIN_DELAY:g} tau; within {TOLERANCE:g} tau deliveries count as one"
         )
+    if delay > MAX_DELAY * tau:
+        raise ValueError(f"delay={delay}: must be at most {MAX_DELAY:g} tau")
+    if delay and t_end / delay > MAX_DELAYS:
+        raise ValueError(f"t_end={t_end}: must be at most {MAX_DELAYS:.3g} delays of {delay}")
     shape = (network.n_neurons,)
     x = np.ascontiguousarray(drive)
     if x.shape != shape or x.dtype.kind not in "fiu":
         raise ValueError(f"drive: must be numbers of shape {shape}, got {x.dtype} {x.shape}")
     x = x.astype(np.float64, copy=False)
-    if not np.isfinite(x).all():
-        bad = int(np.flatnonzero(~np.isfinite(x))[0])
-        raise ValueError(f"drive[{bad}]={x[bad]}: must be finite")
+    if not (np.abs(x) <= MAX_DRIVE).all():
+        bad = int(np.flatnonzero(~(np.abs(x) <= MAX_DRIVE))[0])
+        raise ValueError(f"drive[{bad}]={x[bad]}: must be finite and at most {MAX_DRIVE:g} in size")
     state = np.ascontiguousarray(firing)
     if state.shape != shape or state.dtype != bool:
         raise ValueError(f"firing: must be bool of shape {shape}, got {state.dtype} {state.shape}")

@@ -270,7 +270,8 @@ def advance(
                 if firing and ends == k and end < start - TOLERANCE:
                     firing = 0
                     n_leaving = _send(leaving, n_leaving, end, X / v_low, n, -1)
-                if at > H - TOLERANCE:  # the next window may bring more of this group: put it off
+                # What the next window brings starts at H - TOLERANCE, and may belong to this group: put it off.
+                if at > H - 2 * TOLERANCE:
                     if firing and ends == k:
                         ends, end = k + 1, end - H
                     while d >= 0:

@@ -73,12 +73,12 @@ def group_name(parameters: Any) -> str:
 
 def check(parameters: LatticeParameters) -> None:
     from kernels.lattice import check_scheme
-    from kernels.lattice.simulate import MIN_DELAY
+    from kernels.lattice.simulate import MAX_DELAY, MIN_DELAY
 
     if parameters.v_low >= parameters.v_high:
         raise ValueError(f"v_low={parameters.v_low}: must be below v_high={parameters.v_high}")
-    if 0 < parameters.delay < MIN_DELAY:
-        raise ValueError(f"delay={parameters.delay}: must be 0 or at least {MIN_DELAY:g}")
+    if 0 < parameters.delay < MIN_DELAY or parameters.delay > MAX_DELAY:
+        raise ValueError(f"delay={parameters.delay}: must be 0 or from {MIN_DELAY:g} to {MAX_DELAY:g}")
     check_scheme(**parameters.scheme())
     if parameters.graph == "small_world":
         if (parameters.sharing, parameters.tiling) != ("weak", "chain"):
