@@ -73,7 +73,8 @@ def growth(summaries: Mapping[str, xr.Dataset]) -> Figure:
                     inside = (time >= float(part["growth_t_min"])) & (time <= float(part["growth_t_max"]))
                     scale = np.exp(np.mean(np.log(xi[inside]) - exponent * np.log(time[inside])))
                     panel.plot(time[inside], scale * time[inside] ** exponent, "--", color="0.25", linewidth=1)
-            panel.set(title=name, xlabel="time (tau)", xscale="log", yscale="log")
+            panel.set(title=name, xlabel="time (tau)")
+            _logarithmic(panel, "xy")
             _legend(panel)
         panels[0].set_ylabel(SPACINGS)
         return figure
@@ -96,9 +97,9 @@ def steady(summaries: Mapping[str, xr.Dataset]) -> Figure:
         axes.set_xticks(range(len(labels)), labels, rotation=35 if crowded else 0, ha="right" if crowded else "center")
         axes.set(
             ylabel=SPACINGS,
-            yscale="log",
             title="last half of the run ± standard error\nopen: not shown to be steady; arrow: longer than L/2",
         )
+        _logarithmic(axes, "y")
         _legend(axes)
         return figure
 
@@ -174,7 +175,8 @@ def evolution(summaries: Mapping[str, xr.Dataset]) -> Figure:
                     time, value, error = (np.asarray(part[k], float) for k in ("time", quantity, f"{quantity}_error"))
                     panel.plot(time, value, color=colour, label=label)
                     panel.fill_between(time, value - error, value + error, color=colour, alpha=0.2, linewidth=0)
-                panel.set(title="" if row else title, xscale="log")
+                panel.set(title="" if row else title)
+                _logarithmic(panel, "x")
                 if row == len(grid) - 1:
                     panel.set_xlabel("time (tau)")
             line[0].set_ylabel(f"{name}\n(fraction)")
@@ -198,7 +200,8 @@ def sizes(finite_size: Mapping[str, xr.Dataset]) -> Figure:
                     panel.errorbar(0, limit, float(part["xi_infinite_error"]), fmt="s", color=colour, capsize=3)
             inverse = np.linspace(1 / size.max(), 1 / size.min(), 50)
             panel.plot(inverse, 0.25 / inverse, ":", color="0.5", linewidth=0.8, label="L/4: feels the size")
-            panel.set(title=name, xlabel="1 / L (per ring spacing); squares: L → ∞", ylabel=SPACINGS, yscale="log")
+            panel.set(title=name, xlabel="1 / L (per ring spacing); squares: L → ∞", ylabel=SPACINGS)
+            _logarithmic(panel, "y")
             _legend(panel)
         return figure
 
@@ -258,6 +261,18 @@ def _steady_points(axes: Axes, x: np.ndarray, parts: list[xr.Dataset], colour: s
         markerfacecolor="none",
         label=None if steady.any() else label,
     )
+
+
+def _logarithmic(panel: Axes, axis: str) -> None:
+    """Logarithmic axes (``x``, ``y`` or ``xy``) where a point is drawn at all: matplotlib refuses an empty one."""
+    points = np.concatenate(
+        [np.column_stack(line.get_data()).astype(float) for line in panel.get_lines()] or [np.empty((0, 2))]
+    )
+    drawn = np.isfinite(points).all(axis=1)
+    if "x" in axis and (points[drawn, 0] > 0).any():
+        panel.set_xscale("log")
+    if "y" in axis and (points[drawn, 1] > 0).any():
+        panel.set_yscale("log")
 
 
 def _others(summary: xr.Dataset, axis: str) -> Iterator[tuple[str, xr.Dataset]]:

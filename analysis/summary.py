@@ -126,7 +126,7 @@ def mean_over_seeds(dataset: xr.Dataset, seed_dim: str = "seed") -> xr.Dataset:
 
 def _parameter(dataset: xr.Dataset, name: str) -> Any:
     if name in dataset.coords:
-        return dataset.coords[name].item()
+        return dataset.coords[name].values.item()
     if name in dataset.attrs:
         return dataset.attrs[name]
     raise ValueError(f"dataset says no {name}: it must be a scalar coordinate or an attribute")

@@ -45,13 +45,13 @@ def run_reduce(store: str, scheduler: str | None = None, workers: int | None = N
         groups = {name: dataset for name, dataset in groups.items() if (dataset["status"] == DONE).any()}
         if not groups:
             raise StoreError(f"store {store}: no point is done, there is nothing to reduce")
-        total = sum(len(list(_positions(dataset))) for dataset in groups.values())
+        total = sum(len(list(positions_of(dataset))) for dataset in groups.values())
         summaries: dict[str, xr.Dataset] = {}
         with cluster(scheduler, workers) as client, Meter("reduce", total, "schemes") as meter:
 
             @task(name="reduce-group", task_run_name="reduce-{name}", cache_policy=NO_CACHE, persist_result=False)
             def reduce_group(name: str) -> None:
-                positions = list(_positions(groups[name]))
+                positions = list(positions_of(groups[name]))
                 found: dict[int, xr.Dataset] = {}
                 calls = ((store, name, position) for position in positions)
                 for number, answer in fan_out(client, reduce_scheme, calls):
@@ -59,7 +59,7 @@ def run_reduce(store: str, scheduler: str | None = None, workers: int | None = N
                         raise answer
                     found[number] = answer
                     meter.add(1)
-                summaries[name] = _joined(groups[name], [found[i] for i in range(len(positions))])
+                summaries[name] = join(groups[name], [found[i] for i in range(len(positions))])
 
             for name in groups:
                 reduce_group(name)
@@ -98,20 +98,20 @@ def over_sizes(summaries: dict[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     return found
 
 
-def _positions(dataset: xr.Dataset) -> Iterator[dict[str, int]]:
+def positions_of(dataset: xr.Dataset) -> Iterator[dict[str, int]]:
     """Every position on the grid axes of a group, seeds apart."""
-    dims = _scheme_dims(dataset)
+    dims = scheme_dims(dataset)
     for position in itertools.product(*(range(dataset.sizes[dim]) for dim in dims)):
         yield dict(zip(dims, position, strict=True))
 
 
-def _scheme_dims(dataset: xr.Dataset) -> list[str]:
+def scheme_dims(dataset: xr.Dataset) -> list[str]:
     return [str(dim) for dim in dataset["status"].dims if dim != "seed"]
 
 
-def _joined(dataset: xr.Dataset, parts: list[xr.Dataset]) -> xr.Dataset:
-    """The summaries of all schemes along the grid axes of their group, in the order of :func:`_positions`."""
-    dims = _scheme_dims(dataset)
+def join(dataset: xr.Dataset, parts: list[xr.Dataset]) -> xr.Dataset:
+    """The summaries of all schemes along the grid axes of their group, in the order of :func:`positions_of`."""
+    dims = scheme_dims(dataset)
     joining: dict[str, Any] = {"data_vars": "all", "coords": "minimal", "compat": "override", "join": "outer"}
     for dim in reversed(dims):
         length = dataset.sizes[dim]

@@ -1,0 +1,72 @@
+"""Every preset, shrunk: the whole study of it runs, from the grid to the table and the figures."""
+
+import numpy as np
+import pytest
+
+import isochron
+from flows.reduce import join, over_sizes, positions_of, reduce_scheme
+from flows.report import compare, report
+from sweeps.store import write_summaries
+from sweeps.sweep import load, parse, presets
+from tests.serial import run_serially
+
+FEW = {"size": [6, 8], "seed": [0, 1], "ring_size": [4, 5]}
+SHORT = {"t_end": 60.0, "samples": 8}
+
+
+def small(name):
+    """A preset with the same schemes on small lattices, few seeds and short runs."""
+    definition = load(name).definition()
+    axes = {axis["name"]: {"label": axis["labels"], **axis["values"]} for axis in definition["axes"]}
+    axes |= {key: values for key, values in FEW.items() if key in axes}
+    fixed = {key: FEW[key][0] if key in FEW else value for key, value in definition["fixed"].items()}
+    record = dict(definition["record"])
+    if definition["kind"] != "rings":
+        record |= {**SHORT, "t_start": None}
+    else:
+        fixed["states"] = 8
+    return parse(
+        {**{k: definition[k] for k in ("kind", "title", "seed")}, "axes": axes, "fixed": fixed, "record": record}
+    )
+
+
+def study(location, sweep):
+    """What the flow ``study`` does, in this process."""
+    run_serially(location, sweep)
+    tree, summaries = isochron.open(location), {}
+    for group in tree.children:
+        dataset = tree[group].to_dataset()
+        summaries[group] = join(dataset, [reduce_scheme(location, group, at) for at in positions_of(dataset)])
+    write_summaries(location, summaries | {f"finite_size/{name}": d for name, d in over_sizes(summaries).items()})
+    return report(location)
+
+
+@pytest.mark.parametrize("name", presets())
+def test_the_study_of_a_preset_ends_with_a_table_and_figures(name, tmp_path, capsys):
+    location = str(tmp_path / f"{name}.zarr")
+    sweep = small(name)
+    figures = study(location, sweep)
+    printed = capsys.readouterr().out
+    assert len(figures) >= 2
+    for path in figures:
+        assert path.stat().st_size > 5_000
+        assert str(path) in printed
+    tree = isochron.open(location)
+    for group in sweep.groups():
+        assert (tree[group.name].status == 1).all(), tree[group.name].error.values
+        summary = tree[f"summary/{group.name}"]
+        for axis in group.axes:
+            if axis.name != "seed":
+                np.testing.assert_array_equal(summary[axis.name].values, tree[group.name][axis.name].values)
+
+
+def test_rings_and_kuramoto_oscillators_stand_side_by_side_in_one_table(tmp_path, capsys):
+    stores = [str(tmp_path / f"{name}.zarr") for name in ("growth", "kuramoto")]
+    for store, name in zip(stores, ("growth", "kuramoto"), strict=True):
+        study(store, small(name))
+    capsys.readouterr()
+    figures = compare(stores, str(tmp_path / "compare"))
+    printed = capsys.readouterr().out
+    assert "growth: square-6" in printed
+    assert "kuramoto: square-8" in printed
+    assert all(path.stat().st_size > 5_000 for path in figures)
