@@ -1,12 +1,12 @@
 """Exact simulation of a network of differentiating neurons, event by event: inputs, choice of kernel, and results.
 
-The compiled loops are in ``windowed`` (with a propagation delay) and ``instant`` (without one). Model and thresholds:
-arXiv 2506.07253 and 2507.21377.
+The compiled loops are in ``windowed`` (with a propagation delay; on a GPU: ``cuda``) and ``instant`` (without one).
+Model and thresholds: arXiv 2506.07253 and 2507.21377.
 """
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ MAX_DELAY = 500.0  # in tau: exp(delay / tau) must not overflow
 MAX_DELAYS = 2**53  # in a run: windows are counted, and their number is multiplied as a float
 MAX_DRIVE = 1e100  # in size: its ratio to v_low must not overflow
 RECORDS = ("phase", "firing", "events")
+DEVICES = ("cpu", "cuda")
 DELAY_LIMITED = 10.0  # onsets of a neuron this many delays apart are "of the order of the delay"
 
 
@@ -73,6 +74,7 @@ def simulate(
     tau: float = 1.0,
     sample_times: Sequence[float] | np.ndarray = (),
     record: Sequence[str] = RECORDS,
+    device: str = "cpu",
 ) -> Run:
     """Advance a network from its state at t = 0 to ``t_end``, exactly: no time step, no step error.
 
@@ -91,12 +93,14 @@ def simulate(
     tau : time constant, the unit of time unless it is given.
     sample_times : increasing, from 0 to ``t_end``; when to record ``phase`` and ``firing``.
     record : any of ``phase``, ``firing``, ``events``; what is left out costs nothing.
+    device : ``cpu``, or ``cuda``: a GPU, for very large lattices with a delay > 0. The results are the same but for
+        rounding. Phases and firing lie in the GPU's memory until the run is over.
 
     Raises
     ------
     ValueError : a parameter or state that is not allowed, before any work.
-    RuntimeError : at delay 0, an instant that does not settle within 1000 generations; with its time and the number of
-        neurons still switching.
+    RuntimeError : ``device="cuda"`` without a CUDA GPU; at delay 0, an instant that does not settle within 1000
+        generations; with its time and the number of neurons still switching.
     """
     drive, firing, times = check_state(network, drive, firing, t_end, delay, v_high, v_low, tau, sample_times)
     for name in record:
@@ -106,6 +110,7 @@ def simulate(
                 f"record={name!r}: must be among {', '.join(RECORDS)}"
                 + (f"; did you mean {near[0]!r}?" if near else "")
             )
+    advance_windows = _kernel(device, delay)
     keeps_phase, keeps_firing, keeps_events = (name in record for name in RECORDS)
     phase = np.full((times.size, network.n_rings), np.nan) if keeps_phase else np.empty((0, 0))
     toggles = np.zeros((times.size, network.n_neurons), bool) if keeps_firing else np.empty((0, 0), bool)
@@ -116,8 +121,8 @@ def simulate(
         if slot_ring is None:
             slot_ring = np.full(network.n_neurons, -1, np.int32)
         n_switches, stuck, switching, *events = advance_instantly(
-            drive.copy(), firing.copy(), network.indptr, network.successors, network.weights, v_high, v_low, t_end / tau,
-            slot_ring, *recording,
+            drive.copy(), firing.copy(), network.indptr, network.successors, network.weights, v_high, v_low,
+            t_end / tau, slot_ring, *recording,
         )  # fmt: skip
         if switching:
             raise RuntimeError(
@@ -136,7 +141,7 @@ def simulate(
         # x = u - v, and v stays between its first value and the extremes of u
         largest = arriving + max(float(drive.max()), v_high)
         short = min(DELAY_LIMITED * delay / tau, math.log(v_high / v_low))
-        counts, *events = advance(
+        counts, *events = advance_windows(
             neurons, network.successors, network.weights, delay / tau, v_high, v_low, t_end / tau,
             math.log(largest / v_low), short, *recording,
         )  # fmt: skip
@@ -153,6 +158,20 @@ def simulate(
         phase if keeps_phase else None,
         toggles if keeps_firing else None,
     )
+
+
+def _kernel(device: str, delay: float) -> Callable:
+    """The kernel for a propagation delay on ``device``."""
+    if device not in DEVICES:
+        raise ValueError(f"device={device!r}: must be one of {', '.join(DEVICES)}")
+    if device == "cpu":
+        return advance
+    if delay == 0:
+        raise ValueError("device='cuda': needs delay > 0, got delay=0, whose instants device='cpu' settles one by one")
+    from kernels.lattice import cuda  # Numba's CUDA target is loaded only where it is asked for
+
+    cuda.check_available()
+    return cuda.advance
 
 
 def check_state(

@@ -1,0 +1,247 @@
+"""The GPU's kernel on Numba's CUDA simulator against the CPU's kernel, to the bit; room that runs out; refusals.
+
+The simulator must be chosen before Numba is imported. So one other process runs every case there, and the tests look
+at what it hands back. Nothing here needs a GPU, and nothing is skipped without one.
+"""
+
+import os
+import pickle
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kernels.lattice import Network, pulse, random, simulate
+
+ROOT = Path(__file__).parent.parent
+TIGHT = {"FIRST_ROOM": 1, "ROUNDS": 3}
+FEW_LISTS = {"MAX_STRANDS": 2, "MAX_BUCKETS": 5}
+ONE_THREAD = {"_grid": lambda: (1, 1)}
+ONE_BLOCK = {"_grid": lambda: (1, 5)}
+
+
+def case(net, state, t_end, delay, n_samples=7, **parameters):
+    drive, firing = state
+    times = np.linspace(0, t_end, n_samples)
+    return net, {
+        "drive": drive, "firing": firing, "t_end": t_end, "delay": delay, "sample_times": times, **parameters
+    }  # fmt: skip
+
+
+def lattice_case(t_end, delay, seed=1, start=pulse, parameters=None, **scheme):
+    net = Network.lattice(**{"rows": 3, "cols": 3, **scheme})
+    return case(net, start(net, seed), t_end, delay, **(parameters or {}))
+
+
+def alike(net, _seed):
+    """All neurons in one state, so that all of them switch at one instant."""
+    return np.full(net.n_neurons, 0.8), np.ones(net.n_neurons, bool)
+
+
+def small_world_case():
+    net = Network.small_world([3, 4, 5, 6, 4], neighbours=2, rewire=0.3, coupling=0.3, seed=1)
+    return case(net, random(net, 2), 8.0, 0.3)
+
+
+def rings_that_start_at_one_neuron():
+    net = Network.from_rings(np.array([[0, 1, 2], [0, 3, 4], [5, 6, 7], [0, 6, 8]]))
+    return case(net, random(net, 4), 12.0, 0.2, n_samples=25)
+
+
+def coincidence(seed):
+    """Any graph whose firings end whole numbers of delays after 0, as deliveries arrive and windows end."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 11))
+    source, target = np.nonzero(rng.random((n, n)) < 0.4)
+    weights = [rng.uniform(-1, 2, source.size), rng.choice([-1.0, 0.5, 1.0], source.size)][seed % 2]
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(source, minlength=n))])
+    net = Network(np.arange(n, dtype=np.int32)[None], indptr, target.astype(np.int32), weights, (1, 1))
+    delay = float(rng.choice([1e-3, 0.1, 0.25, 1 / 3, 1.0]))
+    ends = rng.integers(0, 4, n) * delay + rng.choice([0.0, 0.0, 3e-13, -3e-13], n)
+    firing = rng.random(n) < 0.6
+    drive = np.where(firing, 0.2 * np.exp(ends), rng.choice([0.0, -0.3, -1.0, 2.0], n))
+    return case(net, (drive, firing), 6 * delay, delay, v_high=0.3)
+
+
+def at_the_end_of_a_window():
+    """Seven neurons stop within a picotau of 13 delays, and others as they would deliver: an instant in two windows.
+
+    0.74 is a delay at which rounding puts an end 1e-12 before its 13th window beyond what a window may hold.
+    """
+    delay, gaps = 0.74, np.array([0.0, 3e-13, 6e-13])
+    early = 0.2 * np.exp(13 * delay - 1e-12) * (1 - 2.2e-16 * np.arange(1, 5))
+    targets = 0.2 * np.exp(14 * delay + np.array([-1e-12, -5e-13, 0.0, 1e-12, 1.0]))
+    drive = np.concatenate([early, 0.2 * np.exp(13 * delay + gaps), targets, [0.0, -0.4]])
+    firing = np.arange(drive.size) < 12
+    rows = [[source, target, 0.3 * (-1) ** target + 0.1 * source] for source in range(7) for target in range(7, 14)]
+    source, target, weight = np.ascontiguousarray(np.array(rows).T)
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(source.astype(int), minlength=14))])
+    net = Network(np.arange(14, dtype=np.int32)[None], indptr, target.astype(np.int32), weight, (1, 1))
+    return case(net, (drive, firing), 16 * delay, delay)
+
+
+# Each with what is set in the kernel's module, so that room runs out, lists of the calendar are shared, and neurons
+# are shared out among threads in several ways.
+CASES = {
+    "square": (lattice_case(8.0, 0.01), ONE_THREAD),
+    "square, open, random": (lattice_case(6.0, 0.1, start=random, boundary="open"), FEW_LISTS),
+    "square, counter, long delay": (lattice_case(30.0, 3.0, rows=2, cols=2, private=0, orientation="counter"), {}),
+    "hexagonal, corners": (lattice_case(8.0, 0.3, tiling="hexagonal", sharing="corner"), TIGHT),
+    "triangular, two private": (lattice_case(5.0, 0.1, tiling="triangular", rows=2, cols=4, private=2), ONE_BLOCK),
+    "chain": (lattice_case(8.0, 0.3, tiling="chain", rows=1, cols=6, start=random), TIGHT | FEW_LISTS),
+    "mean": (lattice_case(6.0, 0.1, start=random, combine="mean"), TIGHT),
+    "weak": (lattice_case(6.0, 0.1, rows=2, cols=3, sharing="weak", parameters={"tau": 2.5}), {}),
+    "all alike": (lattice_case(6.0, 0.3, start=alike), TIGHT),
+    "small world": (small_world_case(), ONE_BLOCK),
+    "first slots shared": (rings_that_start_at_one_neuron(), {}),
+    "delay-limited": (lattice_case(0.6, 0.01, start=random, private=0, shared=2), TIGHT | ONE_THREAD),
+    "tiny delay": (lattice_case(4.0, 1e-6, rows=2, cols=2), {}),
+    "tiny delay, few lists": (lattice_case(2.0, 1e-4, start=random, rows=2, cols=2), FEW_LISTS | ONE_THREAD),
+    "put off": (at_the_end_of_a_window(), ONE_BLOCK | {"ROUNDS": 1}),
+    **{f"coincidence {seed}": (coincidence(seed), ONE_BLOCK | {"ROUNDS": 1}) for seed in range(24)},
+}
+RECORDED = ((), ("phase",), ("events",), ("firing",))
+
+
+def simulate_all(path):
+    """Run every case on the simulator; pickle the runs, what was found on the way, and what was refused."""
+    from kernels.lattice import cuda
+
+    sys.setswitchinterval(1e-5)  # or the simulator's waiting thread keeps the others from running
+    found = Counter()
+    grown, make_room = cuda._grown, cuda._Lists.make_room
+
+    def count_growth(array, room):
+        names = array.dtype.names
+        found[f"longer {'/'.join(names[:2]) if names else array.dtype}"] += 1
+        return grown(array, room)
+
+    def count_deferred(lists, state):
+        found["put off"] += int(state[cuda.DEFERRED])
+        found["windows seen"] += 1
+        return make_room(lists, state)
+
+    def run(chosen, settings, **parameters):
+        net, arguments = chosen
+        before = {name: getattr(cuda, name) for name in settings}
+        for name, value in settings.items():
+            setattr(cuda, name, value)
+        try:
+            return simulate(net, device="cuda", **arguments, **parameters)
+        except (MemoryError, ValueError) as error:
+            return error
+        finally:
+            for name, value in before.items():
+                setattr(cuda, name, value)
+
+    cuda._grown, cuda._Lists.make_room = count_growth, count_deferred
+    runs = {name: run(*chosen) for name, chosen in CASES.items()}
+    for record in RECORDED:
+        runs[record] = run(*CASES["small world"], record=record)
+    full = run(CASES["all alike"][0], TIGHT | {"MAX_ROOM": 40})
+    Path(path).write_bytes(pickle.dumps((runs, found, full)))
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cuda") / "runs"
+    program = "import sys; from tests.test_lattice_cuda import simulate_all; simulate_all(sys.argv[1])"
+    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, path], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    return pickle.loads(path.read_bytes())
+
+
+def same_bits(one, other):
+    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_events_phases_and_firing_are_those_of_the_cpu_to_the_bit(name, simulated):
+    (net, arguments), _ = CASES[name]
+    expected, run = simulate(net, **arguments), simulated[0][name]
+    assert expected.n_switches > 0
+    for part in ("time", "neuron", "switch"):
+        assert same_bits(getattr(run.events, part), getattr(expected.events, part)), part
+    np.testing.assert_array_equal(run.phase, expected.phase)
+    np.testing.assert_array_equal(run.firing, expected.firing)
+    assert (run.n_switches, run.switching_rate, run.delay_limited) == (
+        expected.n_switches, expected.switching_rate, expected.delay_limited
+    )  # fmt: skip
+
+
+def test_the_cases_switch_often_repeat_and_are_put_off_at_the_end_of_a_window(simulated):
+    runs, found, _ = simulated
+    assert sum(run.n_switches for run in runs.values()) > 2000
+    assert found["put off"] >= 10
+    assert runs["delay-limited"].delay_limited
+    assert not runs["square"].delay_limited
+    assert sum(np.isfinite(runs[name].phase).any() for name in CASES) >= 10
+
+
+def test_windows_without_events_are_passed_over(simulated):
+    """A delay of 1e-6 makes 4 million windows; the simulator takes milliseconds for one."""
+    assert simulated[1]["windows seen"] < 5000
+
+
+@pytest.mark.parametrize("record", RECORDED)
+def test_what_is_left_out_is_none_and_changes_nothing(record, simulated):
+    run, everything = simulated[0][record], simulated[0]["small world"]
+    assert run.n_switches == everything.n_switches
+    assert (run.phase is not None, run.events is not None, run.firing is not None) == tuple(
+        name in record for name in ("phase", "events", "firing")
+    )
+    for name in {"phase", "firing"} & set(record):
+        np.testing.assert_array_equal(getattr(run, name), getattr(everything, name))
+    if "events" in record:
+        assert same_bits(run.events.time, everything.events.time)
+
+
+@pytest.mark.parametrize(
+    "of", ["offset/factor", "neuron/next", "float64", "int8"], ids=["deliveries", "calendar", "times", "switches"]
+)
+def test_lists_that_were_too_short_were_made_longer(of, simulated):
+    assert simulated[1][f"longer {of}"] > 0
+
+
+def test_a_list_longer_than_can_be_numbered_is_refused(simulated):
+    assert isinstance(simulated[2], MemoryError)
+    assert "device='cuda'" in str(simulated[2])
+    assert "at most 40" in str(simulated[2])
+
+
+def test_without_a_delay_the_gpu_is_refused():
+    net, arguments = CASES["square"][0]
+    with pytest.raises(ValueError, match="device='cuda': needs delay > 0"):
+        simulate(net, device="cuda", **{**arguments, "delay": 0})
+
+
+def test_a_device_that_does_not_exist_is_refused():
+    net, arguments = CASES["square"][0]
+    with pytest.raises(ValueError, match="device='gpu': must be one of cpu, cuda"):
+        simulate(net, device="gpu", **arguments)
+
+
+def test_without_a_gpu_the_error_says_what_is_needed(monkeypatch):
+    from numba import cuda
+
+    monkeypatch.setattr(cuda, "is_available", lambda: False)
+    net, arguments = CASES["square"][0]
+    with pytest.raises(RuntimeError, match=r"device='cuda' needs an NVIDIA GPU, its driver and Numba's CUDA target"):
+        simulate(net, device="cuda", **arguments)
+
+
+def test_the_cuda_target_is_loaded_only_when_it_is_asked_for():
+    program = """
+import sys
+import numpy as np
+from kernels.lattice import Network, simulate
+simulate(Network.from_rings([[0, 1]]), drive=np.ones(2), firing=np.ones(2, bool), t_end=1.0)
+assert not {"numba.cuda", "kernels.lattice.cuda"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=100)
