@@ -23,6 +23,7 @@ import math
 import numpy as np
 
 from kernels.lattice.windowed import DELIVERY, ENTRY, MAX_BUCKETS, MAX_DECAYS, TOLERANCE
+from kernels.lattice.windowed import NEURON as CPU_NEURON
 
 NEEDED = "an NVIDIA GPU, its driver and Numba's CUDA target (pip install 'isochron[gpu]'), or NUMBA_ENABLE_CUDASIM=1"
 try:
@@ -50,6 +51,16 @@ UNTOUCHED, TOUCHED_ONLY = -1, -2
 ) = range(20)  # fmt: skip
 N_COUNTERS = 20
 
+# The record of the CPU's kernel, with what that one looks up elsewhere.
+NEURON = np.dtype(
+    [(name, CPU_NEURON[name]) for name in CPU_NEURON.fields or () if name not in ("first", "second")]
+    + [
+        ("edge", "i4"),  # first of its edges in the network's CSR arrays
+        ("degree", "i4"),
+        ("sample", "i4"),  # the first sample at which the phase of its rings is not known yet
+    ],
+    align=True,
+)
 SWITCH = np.dtype(
     [
         ("offset", "f8"),
@@ -393,8 +404,18 @@ def check_available() -> None:
         raise RuntimeError(f"device='cuda' needs {NEEDED}: {reason}")
 
 
+def _records(neurons, indptr):
+    """The CPU kernel's neurons as :data:`NEURON`."""
+    records = np.zeros(neurons.size, NEURON)
+    for name in (NEURON.fields or {}).keys() & neurons.dtype.fields.keys():
+        records[name] = neurons[name]
+    records["edge"] = indptr[:-1]
+    records["degree"] = np.diff(indptr)
+    return records
+
+
 def advance(
-    neurons, successors, weights, H, v_high, v_low, t_end, span, short, ring_next, sample_times, phase,
+    neurons, indptr, successors, weights, H, v_high, v_low, t_end, span, short, ring_next, sample_times, phase,
     record_events, record_firing, toggles,
 ):  # fmt: skip
     """Advance the network from t = 0 to ``t_end``: parameters and results as those of ``windowed.advance``.
@@ -415,7 +436,7 @@ def advance(
     state[NEAREST], state[FREE] = NEVER, n_entries
     lists = _Lists(state, neurons.size, max(first, room), room, n_entries, record_events)
     grid = _grid()
-    of_neurons = cuda.to_device(neurons)
+    of_neurons = cuda.to_device(_records(neurons, indptr))
     of_edges = cuda.to_device(successors), cuda.to_device(weights)
     # The simulator's and the CPU's exponential, not NumPy's, which differs in the last bit.
     decays = cuda.to_device(np.array([math.exp(-H * windows) for windows in range(n_decays)]))

@@ -12,12 +12,18 @@ with a bucket per window replaces a heap.
 All times here are in units of tau. Owns the compiled loop; ``simulate`` owns its inputs and its results.
 """
 
+# A call of an intrinsic lacks, for the type checker, the context that Numba gives it.
+# mypy: disable-error-code="call-arg"
 import math
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 TOLERANCE = 1e-12  # deliveries this close to each other are applied together (tau)
+AHEAD = 8  # items between asking for a cache line and using it; 4 to 48 are equally good
 MAX_BUCKETS = 2**20  # a bucket of the calendar spans several windows where the delay is smaller than this allows
 MAX_DECAYS = 2**16  # entries of the table of exp(-windows * delay); beyond it the exponential is computed
 
@@ -29,10 +35,9 @@ NEURON = np.dtype(
         ("end", "f8"),  # and the time in that window
         ("onset", "f8"),  # time of its last onset of firing, NaN before the first
         ("head", "i4"),  # its first delivery in the window at hand, -1: none
-        ("edge", "i4"),  # first of its edges in the network's CSR arrays
-        ("degree", "i4"),
         ("ring", "i4"),  # a ring whose slot 0 it is, -1: none
-        ("sample", "i4"),  # the first sample at which the phase of its rings is not known yet
+        ("first", "i4"),  # its one or two successors where their weights are 1, to save a look at the CSR arrays;
+        ("second", "i4"),  # -1: none, and in `first`: look there
         ("firing", "i1"),
         ("touched", "i1"),
     ],
@@ -41,6 +46,22 @@ NEURON = np.dtype(
 SWITCH = np.dtype([("offset", "f8"), ("factor", "f8"), ("neuron", "i4"), ("sign", "i4")], align=True)
 DELIVERY = np.dtype([("offset", "f8"), ("factor", "f8"), ("jump", "f8"), ("source", "i4"), ("next", "i4")], align=True)
 ENTRY = np.dtype([("neuron", "i4"), ("next", "i4")], align=True)
+
+
+@intrinsic
+def _prefetch(_context, array, index):  # pragma: no cover - compiled
+    """Ask for the cache line of ``array[index]``, to be written to soon; nothing waits for it (LLVM's ``prefetch``)."""
+
+    def generate(context, builder, signature, arguments):
+        struct = context.make_array(signature.args[0])(context, builder, arguments[0])
+        item = cgutils.get_item_pointer(context, builder, signature.args[0], struct, [arguments[1]], wraparound=False)
+        byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        prefetch = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
+        function = cgutils.get_or_insert_function(builder.module, prefetch, "llvm.prefetch.p0")
+        builder.call(function, [builder.bitcast(item, byte), i32(1), i32(3), i32(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
 
 
 @numba.njit(nogil=True, cache=True)
@@ -61,8 +82,8 @@ def _windows_to(end, H):  # pragma: no cover - compiled
 
 @numba.njit(nogil=True, cache=True)
 def _record(
-    switches, number, k, H, t_end, neurons, short, counts, ring_next, sample_times, phase, record_events, events,
-    event_time, event_neuron, event_switch, record_firing, toggles,
+    switches, number, k, H, t_end, neurons, short, counts, ring_next, next_sample, sample_times, phase, record_events,
+    events, event_time, event_neuron, event_switch, record_firing, toggles,
 ):  # fmt: skip # pragma: no cover - compiled
     """Take in the switches of a window; returns the number of events recorded so far."""
     for i in range(number):
@@ -79,7 +100,7 @@ def _record(
                 counts[1] += 1
                 counts[2] += time - before <= short
             if neuron.ring >= 0:
-                sample = neuron.sample
+                sample = next_sample[neuron.ring]
                 while sample < sample_times.size and sample_times[sample] < time:
                     if before >= 0.0 and sample_times[sample] >= before:
                         angle = 2 * math.pi * ((sample_times[sample] - before) / (time - before))
@@ -88,7 +109,7 @@ def _record(
                             phase[sample, ring] = angle if angle < 2 * math.pi else 0.0
                             ring = ring_next[ring]
                     sample += 1
-                neuron.sample = sample
+                next_sample[neuron.ring] = sample
         if record_events:
             event_time[events] = time
             event_neuron[events] = n
@@ -102,7 +123,16 @@ def _record(
 
 
 @numba.njit(nogil=True, cache=True)
-def _deliver(arriving, number, neurons, successors, weights, deliveries, touched):  # pragma: no cover - compiled
+def _degree(neuron, n, indptr):  # pragma: no cover - compiled
+    if neuron.first < 0:
+        return indptr[n + 1] - indptr[n]
+    return 2 if neuron.second >= 0 else 1
+
+
+@numba.njit(nogil=True, cache=True)
+def _deliver(
+    arriving, number, neurons, indptr, successors, weights, deliveries, touched
+):  # pragma: no cover - compiled
     """Put the switches of the window before into the lists of those that they reach, each sorted by time and source.
 
     The order makes the sum of a group of deliveries the same in whatever order neurons are advanced.
@@ -110,20 +140,31 @@ def _deliver(arriving, number, neurons, successors, weights, deliveries, touched
     """
     n_deliveries, n_touched = 0, 0
     for i in range(number):
-        offset, factor = arriving[i].offset, arriving[i].factor
-        source = arriving[i].neuron
+        # Who is reached is known long before: fetch it while others are dealt with.
+        if i + AHEAD < number:
+            later = neurons[arriving[i + AHEAD].neuron]
+            if later.first >= 0:
+                _prefetch(neurons, later.first)
+                if later.second >= 0:
+                    _prefetch(neurons, later.second)
+        offset, factor, source = arriving[i].offset, arriving[i].factor, arriving[i].neuron
         change = -arriving[i].sign * factor
-        first = neurons[source].edge
-        for edge in range(first, first + neurons[source].degree):
-            n = successors[edge]
+        is_near = neurons[source].first >= 0
+        edge = 0 if is_near else indptr[source]
+        for e in range(_degree(neurons[source], source, indptr)):
+            if is_near and e == 0:
+                n = neurons[source].first
+            elif is_near:
+                n = neurons[source].second
+            else:
+                n = successors[edge + e]
             new = deliveries[n_deliveries]
             new.offset = offset
             new.factor = factor
-            new.jump = weights[edge] * change
+            new.jump = change if is_near else weights[edge + e] * change
             new.source = source
             neuron = neurons[n]
-            head = neuron.head
-            if head < 0:
+            if neuron.head < 0:
                 new.next = -1
                 neuron.head = n_deliveries
                 if not neuron.touched:
@@ -164,7 +205,7 @@ def _send(switches, at, offset, factor, n, sign):  # pragma: no cover - compiled
 
 @numba.njit(nogil=True, cache=True)
 def advance(
-    neurons, successors, weights, H, v_high, v_low, t_end, span, short, ring_next, sample_times, phase,
+    neurons, indptr, successors, weights, H, v_high, v_low, t_end, span, short, ring_next, sample_times, phase,
     record_events, record_firing, toggles,
 ):  # fmt: skip # pragma: no cover - compiled
     """Advance the network from t = 0 to ``t_end``; fills ``phase`` and ``toggles``, changes ``neurons``.
@@ -175,6 +216,7 @@ def advance(
     per_bucket = np.int64(math.ceil(span / (H * MAX_BUCKETS)))
     heads = np.full(np.int64(span / (H * per_bucket)) + 3, -1, np.int32)
     decays = np.exp(-H * np.arange(np.int64(min(float(MAX_DECAYS), 40.0 / H)) + 2))
+    next_sample = np.zeros(ring_next.size, np.int32)  # of each ring, the first whose phase is not known yet
     counts = np.zeros(3, np.int64)
     room = 256
     arriving, leaving = np.empty(room, SWITCH), np.empty(room, SWITCH)
@@ -195,7 +237,7 @@ def advance(
             neuron.firing = not neuron.firing
             leaving = _larger(leaving, n_leaving + 1)
             n_leaving = _send(leaving, n_leaving, 0.0, 1.0, n, 1 if neuron.firing else -1)
-            leaving_degree += neuron.degree
+            leaving_degree += _degree(neuron, n, indptr)
         if neuron.firing:
             end = math.log(x / v_low)
             neuron.ends = _windows_to(end, H)
@@ -214,7 +256,9 @@ def advance(
         most = arriving_degree + n_deferred
         deliveries = _larger(deliveries, most)
         touched = _larger(touched, most)
-        n_deliveries, n_touched = _deliver(arriving, n_arriving, neurons, successors, weights, deliveries, touched)
+        n_deliveries, n_touched = _deliver(
+            arriving, n_arriving, neurons, indptr, successors, weights, deliveries, touched
+        )  # fmt: skip
         for i in range(n_deferred):
             n = deferred_to[i]
             deliveries[n_deliveries] = deferred[i]
@@ -233,6 +277,8 @@ def advance(
         heads[bucket] = -1
         while entry >= 0:
             following = entries[entry].next
+            if following >= 0:
+                _prefetch(neurons, entries[following].neuron)
             n = entries[entry].neuron
             neuron = neurons[n]
             if neuron.firing and neuron.ends > k and neuron.ends // per_bucket == number:
@@ -312,7 +358,8 @@ def advance(
                     entries[entry].neuron = n
                     entries[entry].next = heads[bucket]
                     heads[bucket] = entry
-            leaving_degree += neuron.degree * (n_leaving - sent)
+            if n_leaving > sent:
+                leaving_degree += _degree(neuron, n, indptr) * (n_leaving - sent)
             neuron.X = X
             neuron.base = k
             neuron.ends = ends
@@ -326,8 +373,8 @@ def advance(
             event_neuron = _larger(event_neuron, n_events + n_leaving)
             event_switch = _larger(event_switch, n_events + n_leaving)
         n_events = _record(
-            leaving, n_leaving, k, H, t_end, neurons, short, counts, ring_next, sample_times, phase, record_events,
-            n_events, event_time, event_neuron, event_switch, record_firing, toggles,
+            leaving, n_leaving, k, H, t_end, neurons, short, counts, ring_next, next_sample, sample_times, phase,
+            record_events, n_events, event_time, event_neuron, event_switch, record_firing, toggles,
         )  # fmt: skip
         arriving, leaving = leaving, arriving
         n_arriving, n_leaving = n_leaving, 0
