@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.integrate import solve_ivp
 
+from analysis.correlation import phase_correlation
+from analysis.correlation_length import correlation_length
+from analysis.growth import growth_exponent
 from kernels.kuramoto import natural_frequencies, simulate_kuramoto
 
 PAIR = np.array([[0, 1]])
@@ -102,3 +106,17 @@ def test_bad_input_is_refused_by_name(change, named):
         simulate_kuramoto(**(good | change))
     with pytest.raises(ValueError, match="frequencies='cauchy'"):
         natural_frequencies("cauchy", 1.0, 3, 0)
+
+
+def test_identical_oscillators_on_a_square_lattice_coarsen_about_as_the_square_root_of_time():
+    """z = 2 up to a logarithm (Yurke et al., Phys. Rev. E 47, 1525 (1993)): exponents lie somewhat below 1/2."""
+    times = np.geomspace(2.0, 60.0, 12)
+    pairs, maps = square_pairs(64, 64), []
+    for seed in range(6):
+        theta = np.random.default_rng(seed).uniform(0, 2 * np.pi, 64**2)
+        maps.append(simulate_kuramoto(pairs, np.zeros(64**2), 1.0, theta, times, dt=0.1).phase.reshape(-1, 64, 64))
+    phase = xr.DataArray(np.stack(maps), dims=("seed", "time", "row", "col"), coords={"time": times})
+    lengths = correlation_length(phase_correlation(phase))
+    found = growth_exponent(lengths.xi_efold, lengths.xi_efold_without, window=(2.0, 60.0))
+    assert found.growth_exponent_error < 0.05
+    assert 0.35 < found.growth_exponent < 0.52
