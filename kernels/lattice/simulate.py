@@ -130,15 +130,14 @@ def simulate(
                 f"{switching} neurons are still switching; a delay > 0 limits their rate"
             )
     else:
+        arriving = np.bincount(network.successors, np.abs(network.weights), network.n_neurons).max(initial=0.0)
+        # x = u - v, and v stays between its first value and the extremes of u
+        largest = arriving + max(float(drive.max()), v_high)
         neurons = np.empty(network.n_neurons, NEURON)
         neurons["X"], neurons["firing"] = drive, firing
         neurons["base"] = neurons["ends"] = neurons["end"] = neurons["touched"] = 0
         neurons["onset"], neurons["head"] = np.nan, -1
-        _put_near_successors(network, neurons)
         neurons["ring"] = -1 if slot_ring is None else slot_ring
-        arriving = np.bincount(network.successors, np.abs(network.weights), network.n_neurons).max(initial=0.0)
-        # x = u - v, and v stays between its first value and the extremes of u
-        largest = arriving + max(float(drive.max()), v_high)
         short = min(DELAY_LIMITED * delay / tau, math.log(v_high / v_low))
         counts, *events = advance_windows(
             neurons, network.indptr, network.successors, network.weights, delay / tau, v_high, v_low, t_end / tau,
@@ -214,16 +213,6 @@ def check_state(
 
 def _brief(times: np.ndarray) -> str:
     return str(times.tolist()) if times.size <= 4 else f"[{times[0]:g}, {times[1]:g}, ..., {times[-1]:g}]"
-
-
-def _put_near_successors(network: Network, neurons: np.ndarray) -> None:
-    """Write the successors of neurons that have one or two, if weights are 1, into their records; else -1."""
-    neurons["first"] = neurons["second"] = -1
-    if (network.weights != 1).any():
-        return
-    degree = np.diff(network.indptr).astype(np.int32)
-    for name, place, which in (("first", 0, (degree == 1) | (degree == 2)), ("second", 1, degree == 2)):
-        neurons[name][which] = network.successors[network.indptr[:-1][which] + place]
 
 
 def _rings_by_slot(network: Network) -> tuple[np.ndarray, np.ndarray]:

@@ -229,9 +229,18 @@ def advance(
     event_switch, n_events = np.empty(event_room, np.int8), 0
     n_arriving, n_leaving, arriving_degree, leaving_degree = 0, 0, 0, 0
 
+    unit = True
+    for weight in weights:
+        if weight != 1.0:
+            unit = False
+            break
     # The trigger's thresholds hold at t = 0 too.
     for n in range(neurons.size):
         neuron = neurons[n]
+        degree = indptr[n + 1] - indptr[n]
+        is_near = unit and 0 < degree <= 2
+        neuron.first = successors[indptr[n]] if is_near else -1
+        neuron.second = successors[indptr[n] + 1] if is_near and degree == 2 else -1
         x = neuron.X
         if (neuron.firing and x < v_low) or (not neuron.firing and x >= v_high):
             neuron.firing = not neuron.firing
