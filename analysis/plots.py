@@ -1,6 +1,7 @@
 """Figures of lattice summaries and trajectories: one style, every axis with its unit, every curve in a legend."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ STYLE: dict[Any, Any] = {
 MARKERS = "osD^vP*X"
 MAX_CURVES = 10  # more in one panel cannot be told apart
 MAX_MAPS = 6
+PANELS_PER_ROW = 3
 INNER = ("time", "seed", "distance", "row", "col")  # dimensions of a measurement; all others are axes of the grid
 SPACINGS = "correlation length (ring spacings)"
 EVOLUTION = {
@@ -60,7 +62,7 @@ def growth(summaries: Mapping[str, xr.Dataset]) -> Figure:
     Dashed: the fitted power law, over its window, where there is one.
     """
     with mpl.rc_context(STYLE):
-        figure, panels = _row(len(summaries), 4.2, 3.4, sharey=True)
+        figure, panels = _panels(len(summaries), 4.2, 3.4, sharey=True)
         for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
             for colour, (label, part) in _coloured(summary):
                 time, xi, error = (np.asarray(part[key], float) for key in ("time", "xi", "xi_error"))
@@ -76,7 +78,8 @@ def growth(summaries: Mapping[str, xr.Dataset]) -> Figure:
             panel.set(title=name, xlabel="time (tau)")
             _logarithmic(panel, "xy")
             _legend(panel)
-        panels[0].set_ylabel(SPACINGS)
+        for panel in panels[::PANELS_PER_ROW]:
+            panel.set_ylabel(SPACINGS)
         return figure
 
 
@@ -108,7 +111,7 @@ def along_axis(summaries: Mapping[str, xr.Dataset], axis: str) -> Figure:
     """Steady correlation length against a numeric axis of the grid, a panel per group, a curve per other scheme."""
     with mpl.rc_context(STYLE):
         summaries = {name: s for name, s in summaries.items() if axis in s.dims}
-        figure, panels = _row(len(summaries), 4.2, 3.4, sharey=True)
+        figure, panels = _panels(len(summaries), 4.2, 3.4, sharey=True)
         for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
             values = np.asarray(summary[axis], float)
             for number, (label, part) in enumerate(itertools.islice(_others(summary, axis), MAX_CURVES)):
@@ -120,14 +123,15 @@ def along_axis(summaries: Mapping[str, xr.Dataset], axis: str) -> Figure:
                 panel.set_xscale("symlog", linthresh=positive.min())
             panel.set(title=name, xlabel=_axis_label(summary, axis))
             _legend(panel)
-        panels[0].set_ylabel(SPACINGS)
+        for panel in panels[::PANELS_PER_ROW]:
+            panel.set_ylabel(SPACINGS)
         return figure
 
 
 def against_hop(summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Steady length against the time that a switch takes to the next neuron: the delay, or a fixed-step scheme's dt."""
     with mpl.rc_context(STYLE):
-        figure, panels = _row(len(summaries), 4.4, 3.4, sharey=True)
+        figure, panels = _panels(len(summaries), 4.4, 3.4, sharey=True)
         for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
             (axis,) = summary["dt"].dims
             delay, dt = (np.asarray(summary[key], float) for key in ("delay", "dt"))
@@ -144,14 +148,15 @@ def against_hop(summaries: Mapping[str, xr.Dataset]) -> Figure:
             panel.set_xscale("symlog", linthresh=hops.min())
             panel.set(title=name, xlabel="delay or dt (tau)")
             _legend(panel)
-        panels[0].set_ylabel(SPACINGS)
+        for panel in panels[::PANELS_PER_ROW]:
+            panel.set_ylabel(SPACINGS)
         return figure
 
 
 def correlations(summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Modulus of the phase correlation at the last time against distance, a panel per group, a curve per scheme."""
     with mpl.rc_context(STYLE):
-        figure, panels = _row(len(summaries), 4.2, 3.4, sharey=True)
+        figure, panels = _panels(len(summaries), 4.2, 3.4, sharey=True)
         for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
             last = summary.isel(time=-1)
             for colour, (label, part) in _coloured(last):
@@ -160,7 +165,8 @@ def correlations(summaries: Mapping[str, xr.Dataset]) -> Figure:
             panel.set(title=f"{name}, t = {float(last.time):g} tau", xlabel="distance (ring spacings)")
             panel.set(yscale="log", ylim=(5e-3, 1.2))
             _legend(panel)
-        panels[0].set_ylabel("phase correlation |C(d)|")
+        for panel in panels[::PANELS_PER_ROW]:
+            panel.set_ylabel("phase correlation |C(d)|")
         return figure
 
 
@@ -187,7 +193,7 @@ def evolution(summaries: Mapping[str, xr.Dataset]) -> Figure:
 def sizes(finite_size: Mapping[str, xr.Dataset]) -> Figure:
     """Steady correlation length against the size of the lattice and its extrapolation, a panel per tiling."""
     with mpl.rc_context(STYLE):
-        figure, panels = _row(len(finite_size), 4.2, 3.4)
+        figure, panels = _panels(len(finite_size), 4.2, 3.4)
         for panel, (name, dataset) in zip(panels, finite_size.items(), strict=True):
             size = np.asarray(dataset["size"], float)
             for colour, (label, part) in _coloured(dataset, without="size"):
@@ -295,9 +301,14 @@ def _axis_label(summary: xr.Dataset, axis: str) -> str:
     return str(summary[axis].attrs.get("long_name", axis))
 
 
-def _row(number: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width * number + 1.2, height), layout="constrained")
-    return figure, list(figure.subplots(1, number, squeeze=False, **options)[0])
+def _panels(number: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+    columns = min(number, PANELS_PER_ROW)
+    rows = math.ceil(number / columns)
+    figure = Figure(figsize=(width * columns + 1.2, height * rows), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    for unused in panels[number:]:
+        unused.remove()
+    return figure, panels[:number]
 
 
 def _legend(axes: Axes) -> None:
