@@ -9,8 +9,10 @@ import fcntl
 import json
 import math
 import os
+import platform
 import shutil
 import threading
+import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from zarr.errors import GroupNotFoundError
 
 from sweeps.kinds import KINDS, Outcome
 from sweeps.seeds import point_seed
-from sweeps.sweep import Axis, Group, Sweep
+from sweeps.sweep import Axis, Group, Sweep, SweepError
 
 PENDING, DONE, FAILED = 0, 1, 2
 SUMMARY = "summary"  # the group of what was reduced from the others
@@ -32,6 +34,7 @@ STATES = {"pending": PENDING, "done": DONE, "failed": FAILED}
 SHARD_SECONDS = 2.0  # cheap points share a shard (and a Dask task) that takes about this long
 SHARD_BYTES = 64 * 2**20  # a worker holds one shard in memory while it computes it
 SHARDS_PER_GROUP = 16  # but leave that many shards to share among workers
+OPEN_ARRAYS = 256  # that a worker keeps at hand
 BOOKKEEPING_CELLS = 4096  # least size of a chunk of status, so that growing a grid does not scatter it
 
 
@@ -52,6 +55,7 @@ class Work:
     """
 
     location: str
+    store_id: str
     kind: str
     sweep_seed: int
     record: dict[str, Any]
@@ -68,6 +72,24 @@ class StoreError(RuntimeError):
 
 def is_url(location: str) -> bool:
     return "://" in location
+
+
+def resolve(location: str | os.PathLike[str]) -> str:
+    """The location as every process understands it: a URL as it is, a local path (or ``file://``) made absolute."""
+    text = str(location).removeprefix("file://")
+    return text if is_url(text) else str(Path(text).expanduser().absolute())
+
+
+@contextlib.contextmanager
+def _one_line(location: str, what: str = "read") -> Iterator[None]:
+    """Whatever a damaged or foreign store raises becomes one line that names it."""
+    try:
+        yield
+    except (StoreError, SweepError):
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise StoreError(f"store {location}: cannot be {what}: {type(error).__name__}: {reason}") from error
 
 
 def zarr_store(location: str, read_only: bool = False) -> Any:
@@ -96,12 +118,13 @@ def open_store(location: str | os.PathLike[str]) -> xr.DataTree:
     ------
     StoreError : nothing is there, or it is no store of a sweep.
     """
-    location = str(location)
-    root = _open_root(location)
-    if "sweep" not in root.attrs:
-        raise StoreError(f"store {location}: a Zarr group, but not the store of a sweep")
-    consolidated = root.metadata.consolidated_metadata is not None
-    return xr.open_datatree(zarr_store(location, read_only=True), engine="zarr", chunks={}, consolidated=consolidated)
+    location = resolve(location)
+    with _one_line(location):
+        root = _open_root(location)
+        _definition(location, root)
+        consolidated = root.metadata.consolidated_metadata is not None
+        store = zarr_store(location, read_only=True)
+        return xr.open_datatree(store, engine="zarr", chunks={}, consolidated=consolidated)
 
 
 def _open_root(location: str) -> zarr.Group:
@@ -111,8 +134,19 @@ def _open_root(location: str) -> zarr.Group:
         return zarr.open_group(zarr_store(location, read_only=True), mode="r")
     except GroupNotFoundError:
         raise StoreError(f"store {location}: not a Zarr group") from None
-    except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"store {location}: cannot be opened: {error}") from None
+
+
+def _definition(location: str, root: zarr.Group) -> dict[str, Any]:
+    """The sweep's definition in a store's attributes."""
+    if "sweep" not in root.attrs:
+        raise StoreError(f"store {location}: a Zarr group, but not the store of a sweep")
+    definition = json.loads(str(root.attrs["sweep"]))
+    if not isinstance(definition, dict) or definition.get("kind") not in KINDS:
+        kind = definition.get("kind") if isinstance(definition, dict) else definition
+        raise StoreError(
+            f"store {location}: holds kind {kind!r}, written by another version; known: {', '.join(KINDS)}"
+        )
+    return definition
 
 
 class GroupStore:
@@ -167,25 +201,26 @@ class SweepStore:
         StoreError : the path is taken by something else, cannot be written, or is too small; or it holds a sweep that
             contradicts this one, and then the message lists the differences.
         """
-        if not is_url(location):
-            _check_room(location, sweep)
-        try:
+        with _one_line(location, "written"):
+            if not is_url(location):
+                _check_room(location, sweep)
+                _refuse_other_files(Path(location))
             root = zarr.open_group(zarr_store(location), mode="a", zarr_format=3, use_consolidated=False)
-            stored = root.attrs.get("sweep")
-            if stored is None and len(list(root.keys())):
+            if "sweep" in root.attrs:
+                _refuse_contradiction(location, _definition(location, root), sweep)
+            elif "id" not in root.attrs and len(list(root.keys())):
                 raise StoreError(f"store {location}: holds a Zarr group that is not the store of a sweep")
-            if stored is not None:
-                _refuse_contradiction(location, json.loads(str(stored)), sweep)
-            root.attrs["sweep"] = json.dumps(sweep.definition())
+            if "id" not in root.attrs:
+                root.attrs["id"] = uuid.uuid4().hex
             groups = {group.name: _prepare_group(location, root, group) for group in sweep.groups()}
+            root.attrs["sweep"] = json.dumps(sweep.definition())
             store = cls(location, root, groups)
             store.consolidate()
-        except OSError as error:
-            raise StoreError(f"store {location}: cannot be written: {error}") from None
-        if not is_url(location):
-            for leftover in Path(location).rglob("*.partial"):  # of writes cut short by a kill
-                leftover.unlink(missing_ok=True)
-        return store
+            if not is_url(location):
+                for name in groups:
+                    for leftover in (Path(location) / name).rglob("*.partial"):  # of writes cut short by a kill
+                        leftover.unlink(missing_ok=True)
+            return store
 
     def pending(self, sweep: Sweep, retry_failed: bool = False) -> list[Shard]:
         """The shards that hold points of the sweep that are still to run, in grid order."""
@@ -205,6 +240,7 @@ class SweepStore:
         store = self.groups[shard.group]
         return Work(
             self.location,
+            str(self.root.attrs["id"]),
             sweep.kind.name,
             sweep.seed,
             sweep.record.model_dump(mode="json"),
@@ -264,18 +300,30 @@ class SweepStore:
 def write_summaries(location: str, summaries: Mapping[str, xr.Dataset]) -> None:
     """Keep summaries in the store, each in ``summary/NAME``, in place of all that were there.
 
+    A death in between leaves a store that is not reduced, never one that is half.
     Raises StoreError where the store cannot be written.
     """
-    try:
+    with _one_line(location, "written"):
         store = zarr_store(location)
-        zarr.open_group(store, mode="r+", use_consolidated=False).create_group(SUMMARY, overwrite=True)
+        root = zarr.open_group(store, mode="r+", use_consolidated=False)
+        if SUMMARY in root:
+            del root[SUMMARY]
+        _consolidate(store)
+        root.create_group(SUMMARY).attrs["done"] = _done(location)
         for name, summary in summaries.items():
             for variable in summary.variables.values():
                 variable.encoding.clear()
             summary.to_zarr(store, group=f"{SUMMARY}/{name}", mode="w", zarr_format=3, consolidated=False)
         _consolidate(store)
-    except OSError as error:
-        raise StoreError(f"store {location}: cannot be written: {error}") from None
+
+
+def is_stale(location: str) -> bool:
+    """Whether points were done after the store was reduced."""
+    return open_store(location)[SUMMARY].attrs.get("done") != _done(location)
+
+
+def _done(location: str) -> dict[str, int]:
+    return {name: int((group.status == DONE).sum()) for name, group in sorted(read(location).groups.items())}
 
 
 def _consolidate(store: Any) -> None:
@@ -287,17 +335,18 @@ def _consolidate(store: Any) -> None:
 def is_complete(location: str, sweep: Sweep) -> bool:
     """Whether every point of the sweep is done in the store, or failed: nothing is left to run. Writes nothing."""
     try:
-        store = read(location)
-        have = {name: [set(axis.labels) for axis in group.group.axes] for name, group in store.groups.items()}
-        _refuse_contradiction(location, stored_sweep(location), sweep)
+        with _one_line(location):
+            store = read(location)
+            have = {name: [set(axis.labels) for axis in group.group.axes] for name, group in store.groups.items()}
+            _refuse_contradiction(location, stored_sweep(location), sweep)
+            grown = any(
+                group.name not in have
+                or not all(labels.issuperset(a.labels) for labels, a in zip(have[group.name], group.axes, strict=True))
+                for group in sweep.groups()
+            )
+            return not grown and not store.pending(sweep)
     except StoreError:
         return False  # preparing the store says what is wrong, if anything is
-    grown = any(
-        group.name not in have
-        or not all(labels.issuperset(axis.labels) for labels, axis in zip(have[group.name], group.axes, strict=True))
-        for group in sweep.groups()
-    )
-    return not grown and not store.pending(sweep)
 
 
 @contextlib.contextmanager
@@ -330,26 +379,27 @@ def exclusive(location: str) -> Iterator[None]:
 
 def stored_sweep(location: str) -> dict[str, Any]:
     """The definition of the sweep that last ran into a store."""
-    root = _open_root(str(location))
-    if "sweep" not in root.attrs:
-        raise StoreError(f"store {location}: a Zarr group, but not the store of a sweep")
-    return json.loads(str(root.attrs["sweep"]))
+    location = resolve(location)
+    with _one_line(location):
+        return _definition(location, _open_root(location))
 
 
 def read(location: str) -> SweepStore:
     """An existing store, to look at: its groups as they are stored, with their status."""
-    root = _open_root(str(location))
-    definition = stored_sweep(location)
-    kind = KINDS[definition["kind"]]
-    record = kind.record.model_validate(definition["record"])
-    groups = {}
-    for name, node in root.groups():
-        if "axes" in node.attrs:
-            axes = tuple(Axis.from_json(axis) for axis in json.loads(str(node.attrs["axes"])))
-            fixed = json.loads(str(node.attrs["parameters"]))
-            group = Group(kind, name, axes, fixed, record)
-            groups[name] = GroupStore(group, node, tuple(json.loads(str(node.attrs["shard"]))))
-    return SweepStore(str(location), root, groups)
+    location = resolve(location)
+    with _one_line(location):
+        root = _open_root(location)
+        definition = _definition(location, root)
+        kind = KINDS[definition["kind"]]
+        record = kind.record.model_validate(definition["record"])
+        groups = {}
+        for name, node in root.groups():
+            if "axes" in node.attrs:
+                axes = tuple(Axis.from_json(axis) for axis in json.loads(str(node.attrs["axes"])))
+                fixed = json.loads(str(node.attrs["parameters"]))
+                group = Group(kind, name, axes, fixed, record)
+                groups[name] = GroupStore(group, node, tuple(json.loads(str(node.attrs["shard"]))))
+        return SweepStore(location, root, groups)
 
 
 def compute_shard(work: Work) -> list[Outcome]:
@@ -369,7 +419,7 @@ def compute_shard(work: Work) -> list[Outcome]:
         slice(o, min(o + s, n)) for o, s, n in zip(shard.origin, work.shard_shape, work.grid_shape, strict=True)
     )
     extent = tuple(along.stop - along.start for along in region)
-    arrays = {name: _array(work.location, f"{shard.group}/{name}", work.grid_shape) for name in variables}
+    arrays = {name: _array(work, f"{shard.group}/{name}") for name in variables}
     blocks = {
         name: arrays[name][region] if work.keep else np.full(extent + v.shape, _fill(v.dtype), v.dtype)
         for name, v in variables.items()
@@ -390,11 +440,23 @@ def compute_shard(work: Work) -> list[Outcome]:
 _ARRAYS: dict[tuple[str, str, tuple[int, ...]], zarr.Array] = {}
 
 
-def _array(location: str, path: str, grid_shape: tuple[int, ...]) -> Any:
-    """An array of the store, opened once per process and grid shape: opening costs more than writing a small shard."""
-    key = (location, path, grid_shape)
+def _array(work: Work, path: str) -> Any:
+    """An array of the store, opened once per process and grid shape: opening costs more than writing a small shard.
+
+    Raises StoreError where this process does not see the store that the flow prepared, but another or none.
+    """
+    key = (work.store_id, path, work.grid_shape)
     if key not in _ARRAYS:
-        _ARRAYS[key] = zarr.open_array(zarr_store(location), path=path, mode="r+")
+        if len(_ARRAYS) >= OPEN_ARRAYS:
+            _ARRAYS.clear()
+        try:
+            seen = zarr.open_group(zarr_store(work.location), mode="r", use_consolidated=False).attrs.get("id")
+        except (OSError, GroupNotFoundError):
+            seen = None
+        if seen != work.store_id:
+            there = "another store" if seen else "no store"
+            raise StoreError(f"store {work.location}: worker on {platform.node()} sees {there} there; share the path")
+        _ARRAYS[key] = zarr.open_array(zarr_store(work.location), path=path, mode="r+")
     return _ARRAYS[key]
 
 
@@ -411,6 +473,11 @@ def _bookkeeping(group: Group) -> dict[str, tuple[str, dict[str, Any]]]:
         "wall_time": ("float64", {"long_name": "time spent on the point", "units": "s"}),
         **{name: (scalar.dtype, dict(scalar.attrs)) for name, scalar in group.kind.scalars.items()},
     }
+
+
+def _refuse_other_files(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "zarr.json").exists():
+        raise StoreError(f"store {folder}: a folder with other files in it; give a path of its own")
 
 
 def _check_room(location: str, sweep: Sweep) -> None:
@@ -431,6 +498,7 @@ def _check_room(location: str, sweep: Sweep) -> None:
 def _refuse_contradiction(location: str, stored: dict[str, Any], sweep: Sweep) -> None:
     """Points that are there must mean the same under the new definition; only axes may have grown or shrunk."""
     wanted = json.loads(json.dumps(sweep.definition()))
+    models = {"fixed": sweep.kind.parameters, "record": sweep.kind.record}
     differences = [
         f"{key}: the store has {stored[key]!r}, the sweep {wanted[key]!r}"
         for key in ("kind", "seed")
@@ -439,6 +507,8 @@ def _refuse_contradiction(location: str, stored: dict[str, Any], sweep: Sweep) -
     for section in ("fixed", "record"):
         for key in sorted(stored[section].keys() | wanted[section].keys()):
             have, want = (table[section].get(key, "(not set)") for table in (stored, wanted))
+            if key not in stored[section] and want == models[section].model_fields[key].default:
+                continue  # a parameter that the store is older than
             if have != want:
                 differences.append(f"{section}.{key}: the store has {have!r}, the sweep {want!r}")
     have, want = ([(a["name"], sorted(a["values"])) for a in table["axes"]] for table in (stored, wanted))
@@ -461,16 +531,10 @@ def _prepare_group(location: str, root: zarr.Group, wanted: Group) -> GroupStore
         shard = tuple(json.loads(str(node.attrs["shard"])))
     else:
         shard = shard_shape(group)
-    node.attrs.update(
-        {
-            "kind": group.kind.name,
-            **{name: value for name, value in group.fixed.items() if isinstance(value, str | int | float)},
-            "coordinates": " ".join(_coordinates(group)),
-            "axes": json.dumps([axis.to_json() for axis in group.axes]),
-            "parameters": json.dumps(dict(group.fixed)),
-            "shard": json.dumps(shard),
-        }
-    )
+    coordinates = _coordinates(group)
+    for name, (_, values, _) in coordinates.items():
+        if name in node and (_member(node, name).dtype.kind in "iufb") != (np.asarray(values).dtype.kind in "iufb"):
+            raise StoreError(f"store {location}: {name} in {group.name}: numbers and text cannot be on one axis")
     dims = tuple(axis.name for axis in group.axes)
     cells = _bookkeeping_chunk(group.shape)
     for name, (type_name, attrs) in _bookkeeping(group).items():
@@ -482,7 +546,7 @@ def _prepare_group(location: str, root: zarr.Group, wanted: Group) -> GroupStore
             node, name, group.shape + variable.shape, variable.dtype, dims + variable.dims, variable.attrs, inner,
             shards=None if inner == whole else whole,
         )  # fmt: skip
-    for name, (dim, values, attrs) in _coordinates(group).items():
+    for name, (dim, values, attrs) in coordinates.items():
         shape = np.shape(values)
         kind = np.asarray(values).dtype
         dtype: Any = "str" if kind.kind == "U" else kind
@@ -490,6 +554,17 @@ def _prepare_group(location: str, root: zarr.Group, wanted: Group) -> GroupStore
             node, name, shape, dtype, dim, attrs, tuple(max(n, BOOKKEEPING_CELLS) for n in shape)
         )
         coordinate[...] = np.asarray(values, dtype=object) if dtype == "str" and shape else values
+    # Last, so that an extension that fails leaves the group as it was.
+    node.attrs.update(
+        {
+            "kind": group.kind.name,
+            **{name: value for name, value in group.fixed.items() if isinstance(value, str | int | float)},
+            "coordinates": " ".join(coordinates),
+            "axes": json.dumps([axis.to_json() for axis in group.axes]),
+            "parameters": json.dumps(dict(group.fixed)),
+            "shard": json.dumps(shard),
+        }
+    )
     return GroupStore(group, node, shard)
 
 

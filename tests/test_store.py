@@ -1,17 +1,31 @@
 """What the store promises: every point once, the same bits however it came there, nothing lost."""
 
 import json
+import shutil
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import isochron
 from sweeps.seeds import point_seed
-from sweeps.store import DONE, StoreError, SweepStore, exclusive, read, shard_shape, tasks
+from sweeps.store import (
+    DONE,
+    StoreError,
+    SweepStore,
+    compute_shard,
+    exclusive,
+    is_stale,
+    read,
+    shard_shape,
+    tasks,
+    write_summaries,
+)
 from sweeps.sweep import parse
 from tests.serial import run_serially
 
@@ -206,3 +220,98 @@ def test_status_is_read_back_as_it_was_written(tmp_path):
     location = str(tmp_path / "s.zarr")
     run_serially(location, small_sweep())
     assert read(location).count() == {"pending": 0, "done": 6, "failed": 0}
+
+
+def damage(path, how):
+    text = path.read_bytes()
+    path.write_bytes({"truncated": text[: len(text) // 2], "empty": b"", "binary": b"\xff\x00\xfe", "list": b"[]"}[how])
+
+
+@pytest.mark.parametrize(
+    "name", ["zarr.json", "square-4/zarr.json", "square-4/status/zarr.json", "square-4/status/c/0/0"]
+)
+@pytest.mark.parametrize("how", ["truncated", "empty", "binary", "list"])
+def test_a_damaged_store_is_one_line_that_names_it_and_is_never_called_done(tmp_path, name, how):
+    location = str(tmp_path / "s.zarr")
+    run_serially(location, small_sweep())
+    damage(tmp_path / "s.zarr" / name, how)
+    lines = []
+    for use in (lambda: run_serially(location, small_sweep()), lambda: read(location), lambda: isochron.open(location)):
+        try:
+            use()
+        except StoreError as refusal:
+            lines.append(str(refusal))
+    assert all("s.zarr" in line and "\n" not in line for line in lines)
+    assert lines or name.endswith("c/0/0") or how == "list"
+
+
+def test_a_store_of_another_version_is_named_as_such(tmp_path):
+    location = str(tmp_path / "s.zarr")
+    run_serially(location, small_sweep())
+    root = zarr.open_group(location, mode="r+", use_consolidated=False)
+    root.attrs["sweep"] = json.dumps({**json.loads(root.attrs["sweep"]), "kind": "perceptron"})
+    with pytest.raises(StoreError, match="kind 'perceptron', written by another version"):
+        run_serially(location, small_sweep())
+
+
+def test_a_parameter_that_a_store_is_older_than_counts_as_its_default(tmp_path):
+    location = str(tmp_path / "s.zarr")
+    run_serially(location, small_sweep())
+    root = zarr.open_group(location, mode="r+", use_consolidated=False)
+    definition = json.loads(root.attrs["sweep"])
+    del definition["fixed"]["rewire"]
+    root.attrs["sweep"] = json.dumps(definition)
+    assert run_serially(location, small_sweep()) == 0
+    with pytest.raises(StoreError, match="rewire"):
+        run_serially(location, small_sweep(fixed={"rewire": 0.5}))
+
+
+def test_a_folder_of_other_files_is_refused_and_left_as_it_is(tmp_path):
+    film = tmp_path / "Downloads" / "film.partial"
+    film.parent.mkdir()
+    film.write_text("half of it")
+    with pytest.raises(StoreError, match="a folder with other files in it"):
+        run_serially(str(film.parent), small_sweep())
+    assert [path.name for path in film.parent.iterdir()] == ["film.partial"]
+
+
+def test_a_worker_that_sees_another_store_at_the_path_says_so_instead_of_writing_into_it(tmp_path):
+    here, there = str(tmp_path / "here.zarr"), str(tmp_path / "there.zarr")
+    run_serially(there, small_sweep())
+    with exclusive(here):
+        store = SweepStore.prepare(here, small_sweep())
+        work = store.work(small_sweep(), store.pending(small_sweep())[0])
+    with pytest.raises(StoreError, match=r"there\.zarr: worker on .* sees another store there"):
+        compute_shard(replace(work, location=there))
+    with pytest.raises(StoreError, match="sees no store there"):
+        compute_shard(replace(work, location=str(tmp_path / "nowhere.zarr")))
+
+
+def test_a_store_made_anew_at_the_same_path_is_written_as_it_is_now(tmp_path):
+    location = str(tmp_path / "s.zarr")
+    run_serially(location, small_sweep(private=(0,), seed=range(64)))
+    shutil.rmtree(location)
+    record = {"t_end": 60.0, "samples": 3}
+    again = small_sweep(private=(0,), seed=range(64), record=record)
+    run_serially(location, again)
+    assert_holds(location, again)
+
+
+def test_a_death_while_summaries_are_written_leaves_a_store_that_is_not_reduced(tmp_path, monkeypatch):
+    location = str(tmp_path / "s.zarr")
+    run_serially(location, small_sweep(size=(3, 4)))
+    summaries = {f"square-{size}": xr.Dataset({"n_seeds": 3}) for size in (3, 4)}
+    write_summaries(location, summaries)
+    assert not is_stale(location)
+    wrong = {**summaries, "square-4": xr.Dataset({"n_seeds": ("x", np.array([object()]))})}
+    with pytest.raises(StoreError):
+        write_summaries(location, wrong)
+    assert "summary" not in isochron.open(location)
+
+
+def test_a_store_that_has_grown_since_it_was_reduced_is_known_to_be_stale(tmp_path):
+    location = str(tmp_path / "s.zarr")
+    run_serially(location, small_sweep())
+    write_summaries(location, {"square-4": xr.Dataset({"n_seeds": 3})})
+    run_serially(location, small_sweep(seed=range(5)))
+    assert is_stale(location)
