@@ -219,8 +219,9 @@ def phase_maps(dataset: xr.Dataset, times: tuple[float, ...] = ()) -> Figure:
         if "seed" in phase.dims:
             phase = phase.isel(seed=0)
         rows = list(itertools.islice(schemes(phase), MAX_MAPS))
-        spaced = np.unique(np.geomspace(1, phase.sizes["time"], 4).astype(int) - 1)
-        wanted = times or tuple(float(t) for t in phase.time.values[spaced])
+        recorded = phase.time.values
+        spaced = {int(np.abs(recorded - t).argmin()) for t in np.geomspace(recorded[0], recorded[-1], 4)}
+        wanted = times or tuple(float(recorded[i]) for i in sorted(spaced))
         flat = phase.sizes["row"] == 1  # a chain: space against time in one picture
         columns = 1 if flat else len(wanted)
         figure = Figure(figsize=(7 if flat else 2.1 * columns + 0.8, 2.2 * len(rows)), layout="constrained")

@@ -311,6 +311,9 @@ def write_summaries(location: str, summaries: Mapping[str, xr.Dataset]) -> None:
         _consolidate(store)
         root.create_group(SUMMARY).attrs["done"] = _done(location)
         for name, summary in summaries.items():
+            texts = [key for key, variable in summary.variables.items() if variable.dtype.kind == "U"]
+            # Text of fixed length has no specification in Zarr v3.
+            summary = summary.assign({key: summary[key].astype(np.dtypes.StringDType()) for key in texts})
             for variable in summary.variables.values():
                 variable.encoding.clear()
             summary.to_zarr(store, group=f"{SUMMARY}/{name}", mode="w", zarr_format=3, consolidated=False)
