@@ -17,6 +17,7 @@ CURVE_POINTS = 600
 LEAST_DENSITY = 1 / 40  # pulses per neuron where the axis begins; below, the period is that of a lone pulse
 COLUMNS = 3
 LEAST_SHARE = 1e-3
+STACKED = "all grid axes"  # not a name that an axis can have
 HEADER = ("scheme", "states", "pulses", "most often", "share (95 %)", "period (tau)", "closed form", "deviation",
           "settled", "settles in (tau)", "orbits")  # fmt: skip
 
@@ -155,8 +156,8 @@ def _neurons(summaries: Mapping[str, xr.Dataset]) -> dict[tuple[float, float, fl
 def _parts(summaries: Mapping[str, xr.Dataset]) -> Iterator[xr.Dataset]:
     for summary in summaries.values():
         dims = grid_axes(summary[["n_states"]])
-        flat = summary.stack(scheme=dims, create_index=False) if dims else summary.expand_dims("scheme")
-        yield from (flat.isel(scheme=i) for i in range(flat.sizes["scheme"]))
+        flat = summary.stack({STACKED: dims}, create_index=False) if dims else summary.expand_dims(STACKED)
+        yield from (flat.isel({STACKED: i}) for i in range(flat.sizes[STACKED]))
 
 
 def _value(part: xr.Dataset, name: str) -> float:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of every command."""
     root = argparse.ArgumentParser(
         prog="isochron",
-        description="Parameter sweeps over lattices of ring oscillators and RNNs that learn time.",
+        description="Parameter sweeps over rings of neurons and lattices of ring oscillators.",
         epilog="example:\n  isochron study quickstart\n\n" + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -125,9 +126,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     # Prefect logs every failure with a traceback; the terminal gets one line from here, the server the whole
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    from flows import interrupt
     from sweeps.store import StoreError
     from sweeps.sweep import SweepError
 
+    if options.command in ("run", "reduce", "study"):
+        interrupt.watch()
     try:
         return COMMANDS[options.command](options)
     except SweepError as error:
@@ -135,26 +139,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StoreError as error:
         return _fail(str(error), 3)
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on from here", 130)
+        interrupt.end()
     except Exception as error:
+        if interrupt.requested.is_set():  # Prefect's client found its server gone before the run had ended
+            interrupt.end()
+        if os.environ.get("ISOCHRON_DEBUG"):
+            traceback.print_exc()
         from flows.cluster import ClusterError
 
         if isinstance(error, ClusterError | OSError):
             return _fail(str(error), 3)
-        raise
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        return _fail(f"{type(error).__name__}: {first_line} (ISOCHRON_DEBUG=1 shows where)", 3)
 
 
 def _run(options: argparse.Namespace) -> int:
-    from sweeps.store import is_complete, read
+    from sweeps.store import is_complete, read, resolve
     from sweeps.sweep import load
 
     sweep = load(options.sweep)
-    store = options.store or default_store(sweep.name)
+    store = resolve(options.store or default_store(sweep.name))
     if not options.retry_failed and is_complete(store, sweep):  # before Prefect's server takes seconds to start
         failed = read(store).count(sweep)["failed"]
         print(f"nothing left to run; store {store}: {sweep.n_points - failed:,} done, {failed:,} failed, 0 pending")
         return 1 if failed else 0
-    _check_places(sweep, store, options.scheduler)
+    _check_store(sweep, store)
+    _check_places(options.scheduler)
     from flows.sweep import run_sweep
 
     summary = run_sweep(options.sweep, store, options.scheduler, options.workers, options.retry_failed)
@@ -163,23 +173,27 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _reduce(options: argparse.Namespace) -> int:
-    from sweeps.store import stored_sweep
+    from sweeps.store import resolve, stored_sweep
 
-    stored_sweep(options.store)
+    store = resolve(options.store)
+    stored_sweep(store)
+    _check_places(options.scheduler, options.figures)
     from flows.reduce import run_reduce
     from flows.report import report
 
-    run_reduce(options.store, options.scheduler, options.workers)
-    report(options.store, options.figures)
+    run_reduce(store, options.scheduler, options.workers)
+    report(store, options.figures)
     return 0
 
 
 def _study(options: argparse.Namespace) -> int:
+    from sweeps.store import resolve
     from sweeps.sweep import load
 
     sweep = load(options.sweep)
-    store = options.store or default_store(sweep.name)
-    _check_places(sweep, store, options.scheduler)
+    store = resolve(options.store or default_store(sweep.name))
+    _check_store(sweep, store)
+    _check_places(options.scheduler, options.figures)
     from flows.study import run_study
 
     summary = run_study(
@@ -202,9 +216,11 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from sweeps.store import FAILED, STATES, read
+    import numpy as np
 
-    results = read(options.store)
+    from sweeps.store import FAILED, STATES, read, resolve
+
+    results = read(resolve(options.store))
     print(f"{'group':<28}{'grid':<44}{'points':>9}" + "".join(f"{state:>9}" for state in STATES))
     for name, store in sorted(results.groups.items()):
         grid = " x ".join(f"{axis.name} {len(axis)}" for axis in store.group.axes) or "one point"
@@ -212,8 +228,9 @@ def _status(options: argparse.Namespace) -> int:
         print(f"{name:<28}{grid:<44}{store.group.n_points:>9}" + "".join(f"{count:>9}" for count in counts))
     failures = 0
     for name, store in sorted(results.groups.items()):
-        for index in zip(*(store.status == FAILED).nonzero(), strict=True) if store.group.axes else ():
+        for index in map(tuple, np.argwhere(store.status == FAILED)):
             labels = ", ".join(f"{axis.name}={axis.labels[i]}" for axis, i in zip(store.group.axes, index, strict=True))
+            labels = labels or "its one point"
             failures += 1
             if failures <= 20:
                 print(f"failed: {name}: {labels}: {store.bookkeeping['error'][index]}")
@@ -246,17 +263,47 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_places(sweep: Any, store: str, scheduler: str | None) -> None:
-    """Refuse a store or a scheduler that cannot be used, before Prefect's server takes seconds to start."""
+def _check_store(sweep: Any, store: str) -> None:
+    """Refuse a store that cannot be used, before Prefect's server takes seconds to start."""
     from sweeps.store import SweepStore, exclusive
 
     with exclusive(store):
         SweepStore.prepare(store, sweep)
+
+
+def _check_places(scheduler: str | None, figures: str | None = None) -> None:
+    """Refuse folders and addresses that cannot be used, before hours of work depend on them."""
+    if figures is not None:
+        _check_figures(Path(figures))
+    if url := os.environ.get("PREFECT_API_URL"):
+        _check_prefect(url)
     if scheduler is not None:
         from flows.cluster import cluster
 
         with cluster(scheduler):
             pass
+
+
+def _check_figures(folder: Path) -> None:
+    from sweeps.store import StoreError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"figures {folder}: cannot be written: {error}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StoreError(f"figures {folder}: cannot be written: no permission")
+
+
+def _check_prefect(url: str) -> None:
+    import httpx
+
+    from flows.cluster import ClusterError
+
+    try:
+        httpx.get(f"{url.rstrip('/')}/health", timeout=5)  # any answer will do
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ClusterError(f"Prefect server {url} (PREFECT_API_URL): not reachable: {error}") from None
 
 
 def default_store(name: str) -> str:
@@ -274,10 +321,9 @@ def print_run(summary: Any) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, at least 1")
+    return int(text)
 
 
 def _fail(message: str, code: int) -> int:

@@ -3,8 +3,10 @@
 import contextlib
 import itertools
 import logging
+import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
@@ -12,6 +14,7 @@ from distributed import Client, LocalCluster, as_completed
 from distributed.comm.addressing import get_address_host_port
 
 CONNECT_TIMEOUT = "10s"
+WORKERS_TIMEOUT = 30.0  # seconds that a scheduler may be without any worker
 IN_FLIGHT_PER_THREAD = 4  # enough to hide the scheduler's latency; a million waiting tasks would fill its memory
 
 
@@ -27,6 +30,10 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
     ----------
     scheduler : ``tcp://host:port`` or ``tls://host:port``; None starts a local cluster on loopback.
     workers : processes of the local cluster, one thread each; None: one per core.
+
+    Raises
+    ------
+    ClusterError : nothing answers at the address, or the scheduler there has no workers.
     """
     if scheduler is not None:
         try:
@@ -36,21 +43,38 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ClusterError(f"scheduler {scheduler}: not reachable: {reason}") from None
         with client:
+            try:
+                client.wait_for_workers(1, timeout=WORKERS_TIMEOUT)
+            except TimeoutError:
+                raise ClusterError(f"scheduler {scheduler}: no worker within {WORKERS_TIMEOUT:.0f} s") from None
             yield client
         return
     with (
         dask.config.set({"distributed.worker.daemon": False}),
-        LocalCluster(
-            n_workers=workers or dask.system.CPU_COUNT,
+        _local_cluster(workers or dask.system.CPU_COUNT) as local,
+        Client(local, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def _local_cluster(workers: int) -> LocalCluster:
+    """Local worker processes that a terminal's Ctrl-C does not reach: the flow alone takes it, and ends them.
+
+    They inherit the signal mask of the event loop's thread, and that thread the mask of this one.
+    """
+    resource_tracker.ensure_running()  # unblocks SIGINT in the thread that is the first to need it
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return LocalCluster(
+            n_workers=workers,
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address=_free_dashboard(),
             worker_dashboard_address=None,
             silence_logs=logging.CRITICAL,
-        ) as local,
-        Client(local, set_as_default=False) as client,
-    ):
-        yield client
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def fan_out(

@@ -16,7 +16,7 @@ from analysis.finite_size import finite_size
 from analysis.summary import summarise
 from flows.cluster import cluster, fan_out
 from flows.progress import Meter
-from sweeps.store import DONE, SUMMARY, StoreError, exclusive, open_store, write_summaries
+from sweeps.store import DONE, SUMMARY, StoreError, exclusive, open_store, resolve, write_summaries
 
 FINITE_SIZE = "finite_size"  # in the store's summary, the extrapolation over the sizes of a tiling
 SUMMARISE: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
@@ -39,6 +39,7 @@ def run_reduce(store: str, scheduler: str | None = None, workers: int | None = N
     ------
     StoreError : nothing is there, or nothing is done yet.
     """
+    store = resolve(store)
     with exclusive(store):
         tree = open_store(store)
         groups = {name: node.to_dataset() for name, node in tree.children.items() if name != SUMMARY}

@@ -1,5 +1,6 @@
 """What a person sees of a reduced store: the table in the terminal, the figures, and the line that opens it."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from analysis import orbit_plots, plots
 from flows.reduce import FINITE_SIZE
-from sweeps.store import SUMMARY, StoreError, is_url, open_store
+from sweeps.store import SUMMARY, StoreError, is_url, open_store, resolve
 
 LENGTH_TITLE = "correlation length xi (ring spacings), with standard error over seeds"
 Rows = tuple[tuple[str, ...], Iterable[tuple[str, ...]]]  # the header of a table and its rows
@@ -26,6 +28,7 @@ def report(store: str, figures: str | None = None) -> list[Path]:
     store : local path or URL of a store that ``reduce`` has run on.
     figures : folder of the figures; None: the store's path with ``.figures``, in this folder for a URL.
     """
+    store = resolve(store)
     tree, summaries = open_store(store), read_summaries(store)
     if next(iter(summaries.values())).attrs["kind"] == "rings":
         drawn = orbit_plots.figures(summaries)
@@ -55,11 +58,14 @@ def compare(stores: Sequence[str], figures: str) -> list[Path]:
     figures : folder of the figures.
     """
     summaries = {}
-    for store in stores:
+    locations = list(dict.fromkeys(resolve(store) for store in stores))
+    stems = [Path(location).stem for location in locations]
+    for store, stem in zip(locations, stems, strict=True):
+        title = stem if stems.count(stem) == 1 else store
         for name, summary in read_summaries(store).items():
             if "xi_inf" not in summary:
                 raise StoreError(f"store {store}: holds kind {summary.attrs['kind']!r}; lattices can be compared")
-            summaries[f"{Path(store).stem}: {name}"] = summary
+            summaries[f"{title}: {name}"] = summary
     print_table(LENGTH_TITLE, length_rows(summaries))
     drawn = {
         "compare-growth": plots.growth(summaries),
@@ -77,7 +83,10 @@ def read_summaries(store: str) -> dict[str, xr.Dataset]:
     tree = open_store(store)
     if SUMMARY not in tree:
         raise StoreError(f"store {store}: not reduced yet; run `isochron reduce {store}`")
-    return {name: n.to_dataset().load() for name, n in tree[SUMMARY].children.items() if name != FINITE_SIZE}
+    summaries = {name: n.to_dataset().load() for name, n in tree[SUMMARY].children.items() if name != FINITE_SIZE}
+    if not summaries:
+        raise StoreError(f"store {store}: its summary holds no group; run `isochron reduce {store}`")
+    return summaries
 
 
 def lattice_figures(summaries: Mapping[str, xr.Dataset], sizes: Mapping[str, xr.Dataset]) -> dict[str, Figure]:
@@ -111,8 +120,8 @@ def save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
 
 
 def figures_folder(store: str) -> Path:
-    path = Path(store.rstrip("/").split("/")[-1]) if is_url(store) else Path(store)
-    return path.with_suffix(".figures")
+    path = Path(store.rstrip("/").split("/")[-1]) if is_url(store) else Path(os.path.normpath(resolve(store)))
+    return path.parent / f"{path.stem or 'store'}.figures"
 
 
 def print_table(title: str, rows: Rows) -> None:
@@ -122,7 +131,7 @@ def print_table(title: str, rows: Rows) -> None:
     for number, column in enumerate(header):
         table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
     for line in lines:
-        table.add_row(*line)
+        table.add_row(*map(Text, line))  # labels are the user's text, not markup
     wide = Console(width=1000)
     Console(width=max(Console().width, wide.measure(table).maximum)).print(table)
 

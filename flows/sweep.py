@@ -22,7 +22,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.cluster import ClusterError, cluster, fan_out
 from flows.progress import Meter
 from sweeps.kinds import Outcome
-from sweeps.store import Shard, StoreError, SweepStore, Work, compute_shard, exclusive, tasks
+from sweeps.store import Shard, StoreError, SweepStore, Work, compute_shard, exclusive, resolve, tasks
 from sweeps.sweep import Sweep, load
 
 TASKS_PER_BLOCK = 128  # a few minutes of work: what Prefect shows, retries and cancels as one
@@ -70,7 +70,7 @@ def run_sweep(
     SweepError, StoreError, ClusterError : before or instead of work that cannot be done.
     """
     started = time.perf_counter()
-    definition = load(sweep)
+    definition, store = load(sweep), resolve(store)
     with exclusive(store):
         results = SweepStore.prepare(store, definition)
         shards = results.pending(definition, retry_failed)
@@ -78,7 +78,10 @@ def run_sweep(
         if shards:
             with cluster(scheduler, workers) as client:
                 results.add_run(provenance(client))
-                kernel_time = _run_blocks(definition, results, shards, client)
+                try:
+                    kernel_time = _run_blocks(definition, results, shards, client)
+                finally:
+                    results.flush()
         count = results.count(definition)
     ran = sum(len(shard.points) for shard in shards)
     return SweepSummary(store, **count, ran=ran, wall_time=time.perf_counter() - started, kernel_time=kernel_time)
@@ -170,9 +173,14 @@ def provenance(client: Client) -> dict[str, Any]:
 
 
 def _git_commit() -> str:
-    """Commit of the checkout that this code runs from; "unknown" for an installed package."""
+    """Commit of the checkout that this code runs from; "unknown" for an installed package, or without git."""
+    try:
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed package may lie in another repository
+        return _git("describe", "--always", "--dirty", "--abbrev=40")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
     here = Path(__file__).parent
-    answer = subprocess.run(
-        ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True
-    )
-    return answer.stdout.strip() if answer.returncode == 0 else "unknown"
+    return subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, check=True).stdout.strip()

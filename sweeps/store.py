@@ -156,7 +156,10 @@ class GroupStore:
         self.group = group
         self.zarr = array_group
         self.shard = shard
-        self.bookkeeping = {name: np.asarray(_member(array_group, name)[...]) for name in _bookkeeping(group)}
+        self.bookkeeping = {
+            name: np.array(_member(array_group, name)[...], dtype=object if dtype == "str" else dtype)
+            for name, (dtype, _) in _bookkeeping(group).items()
+        }
 
     @property
     def status(self) -> np.ndarray:

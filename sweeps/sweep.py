@@ -7,6 +7,7 @@ import difflib
 import itertools
 import json
 import math
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,11 +15,29 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import psutil
 from pydantic import BaseModel, ValidationError
 
 from sweeps.kinds import KINDS, Kind, Parameters, Record
 
 MAX_POINTS = 1_000_000  # the status of a group is held in memory by the flow, and a million is 11 days at one a second
+MAX_GROUPS = 1000  # every group is a folder of arrays that the flow opens when it starts
+INT64 = 2**63  # integers of a grid are kept as int64
+LABELS = {"i": "integers", "f": "numbers with a fraction", "U": "text", "b": "truth values"}  # by kind of numpy dtype
+# What the store keeps beside the recorded variables, and what summaries call their own: no names for a zipped axis.
+RESERVED = (
+    "status", "error", "wall_time", "summary", "time", "row", "col", "distance", "radial_distance", "size", "shell",
+    "plaquette", "seed", "seeds", "n_seeds", "correlation", "correlated_rings", "noise", "defined", "delay_limited",
+    "switching_rate", "xi", "xi_inf", "xi_infinite", "state", "finite_size_state", "growth_state", "steady",
+    "time_to_steady", "drift", "slope", "size_exponent", "used", "beyond_quarter", "chi2", "dof", "p_value",
+    "growth_exponent", "growth_exponent_change", "growth_t_min", "growth_t_max", "order", "local_order",
+    "wavenumber_row", "wavenumber_col", "defects", "defects_positive", "defects_negative", "domains", "domain_size",
+    "domain_size_weighted", "largest_domain", "boundary", "boundary_density", "pulses", "outcome", "count", "share",
+    "period", "period_unsettled", "closed_form", "deviation", "captured", "transient", "relaxation_time", "unevenness",
+    "orbits", "n_states", "undefined", "coexisting",
+)  # fmt: skip
+DERIVED = re.compile(r"(_(error|fit|second_moment|modulo_pi|without|reason|lower_bound|low|high|90))+$")
 SECTIONS = ("kind", "title", "cost", "seed", "axes", "fixed", "record")
 
 
@@ -61,7 +80,13 @@ class Axis:
                     f"{other.at(position)} in the sweep; give the new position a label of its own"
                 )
         new = other.take([i for i, label in enumerate(other.labels) if label not in known])
-        values = tuple((name, have + more) for (name, have), (_, more) in zip(self.values, new.values, strict=True))
+        have, want = _label_kind(self.labels), _label_kind(new.labels or self.labels)
+        if have != want:
+            raise SweepError(
+                f"axes.{self.name}={new.labels[0]!r} in the sweep: labels must be {LABELS[have]}, as in the store"
+            )
+        more = dict(new.values)
+        values = tuple((name, stored + more[name]) for name, stored in self.values)
         return Axis(self.name, self.labels + new.labels, values)
 
     def to_json(self) -> dict[str, Any]:
@@ -135,8 +160,11 @@ class Sweep:
     def n_points(self) -> int:
         return math.prod(len(axis) for axis in self.axes)
 
-    def groups(self) -> list[Group]:
-        """Axes that carry shape parameters are cut by them; an axis of nothing else leaves the group's dimensions."""
+    def cuts(self) -> list[list[tuple[dict[str, Any], Axis | None]]]:
+        """For every axis its parts that lie in different groups: values that they fix, and what is left of the axis.
+
+        Axes that carry shape parameters are cut by them; an axis of nothing else leaves the group's dimensions.
+        """
         shaping = set(self.kind.shape_parameters)
         cuts: list[list[tuple[dict[str, Any], Axis | None]]] = []
         for axis in self.axes:
@@ -151,8 +179,12 @@ class Sweep:
                 cuts.append([(axis.at(i[0]), None) for i in positions.values()])
             else:
                 cuts.append([({}, axis.take(i)) for i in positions.values()])
+        return cuts
+
+    def groups(self) -> list[Group]:
+        """The points by shape, see :meth:`cuts`."""
         groups = []
-        for combination in itertools.product(*cuts):
+        for combination in itertools.product(*self.cuts()):
             fixed = dict(self.fixed)
             for values, _ in combination:
                 fixed |= values
@@ -190,13 +222,13 @@ def load(source: str | Path) -> Sweep:
     known = presets()
     path = known.get(str(source), Path(source))
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         near = _nearest(str(source), known)
         raise SweepError(f"sweep {str(source)!r}: neither a readable file ({error}) nor a preset{near}") from None
     try:
         table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: not TOML, or an integer of too many digits
         raise SweepError(f"{path}: not valid TOML: {error or 'nested too deeply'}") from None
     return parse(table, name=path.stem, where=path.name)
 
@@ -207,9 +239,11 @@ def parse(table: Mapping[str, Any], name: str = "sweep", where: str = "the sweep
     if unknown:
         key = sorted(unknown)[0]
         raise SweepError(f"{key} in {where}: unknown key{_nearest(key, SECTIONS)}")
-    kind = KINDS.get(table["kind"]) if isinstance(table.get("kind"), str) else None
+    if "kind" not in table:
+        raise SweepError(f"kind in {where}: must be given: one of {', '.join(KINDS)}")
+    kind = KINDS.get(table["kind"]) if isinstance(table["kind"], str) else None
     if kind is None:
-        raise SweepError(f"kind={table.get('kind')!r} in {where}: must be one of {', '.join(KINDS)}")
+        raise SweepError(f"kind={table['kind']!r} in {where}: must be one of {', '.join(KINDS)}")
     seed = table.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**128:
         raise SweepError(f"seed={seed!r} in {where}: must be an integer from 0 to 2**128 - 1")
@@ -239,9 +273,20 @@ def parse(table: Mapping[str, Any], name: str = "sweep", where: str = "the sweep
     sweep = Sweep(name, kind, table.get("title", ""), table.get("cost", ""), seed, axes, fixed, record)
     try:
         kind.check_record(record)
+        have = psutil.virtual_memory().total
+        _check_groups(sweep, where)
+        _check_names(sweep, where)
         for group in sweep.groups():
             for index, _ in group.distinct_points():
-                kind.check(group.point(index))
+                point = group.point(index)
+                kind.check(point)
+                if (need := kind.memory(point, record)) > have:
+                    raise ValueError(
+                        f"{group.name}: a point takes about {need:,} bytes of memory; must be at most the {have:,} of "
+                        "this machine"
+                    )
+    except SweepError:
+        raise
     except ValueError as error:
         raise SweepError(f"{error} (in {where})") from None
     return sweep
@@ -261,7 +306,9 @@ def _axis(name: str, value: Any, kind: Kind, where: str) -> Axis:
         _known_parameter(name, kind, at)
         values = {name: value}
         labels = value
-    elif isinstance(value, Mapping) and set(value) in ({"start", "count"}, {"start", "stop", "step"}):
+    elif isinstance(value, Mapping) and set(value) & {"start", "count", "stop", "step"}:
+        if set(value) not in ({"start", "count"}, {"start", "stop", "step"}):
+            raise SweepError(f"{at}: {value!r} must be a range {{start, count}} or {{start, stop, step}}")
         _known_parameter(name, kind, at)
         labels = _range(value, at)
         values = {name: labels}
@@ -273,6 +320,8 @@ def _axis(name: str, value: Any, kind: Kind, where: str) -> Axis:
                 raise SweepError(f"axes.{name}.{parameter}={entries!r} in {where}: must be a list")
         if not values:
             raise SweepError(f"{at}: a zipped axis needs at least one parameter with its list of values")
+        if "seed" in values and (name, *values) != ("seed", "seed"):
+            raise SweepError(f"axes.{name}.seed in {where}: must be an axis of its own, which summaries average over")
         if not isinstance(value.get("label", []), list):
             raise SweepError(f"axes.{name}.label={value['label']!r} in {where}: must be a list")
         lengths = {key: len(entries) for key, entries in value.items()}
@@ -287,25 +336,65 @@ def _axis(name: str, value: Any, kind: Kind, where: str) -> Axis:
         )
     if not labels:
         raise SweepError(f"{at}: must have at least one value")
-    if not (name.isidentifier() and name not in ("status", "error", "wall_time", "time", "row", "col")):
-        raise SweepError(f"{at}: an axis is named by letters, digits and _ and not like a recorded variable")
+    if not name.isidentifier():
+        raise SweepError(f"{at}: an axis is named by letters, digits and _")
+    if tuple(values) != (name,) and (name in kind.parameters.model_fields or DERIVED.sub("", name) in RESERVED):
+        raise SweepError(f"{at}: a zipped axis must not be named like a parameter, or like what a summary holds")
     for label in labels:
         if not isinstance(label, str | int | float | bool) or (isinstance(label, float) and not math.isfinite(label)):
             raise SweepError(f"axes.{name}={label!r} in {where}: must be a finite number, text or a truth value")
-    if len({type(label) for label in labels} - {int, float}) > 1 or (
-        any(isinstance(label, str) for label in labels) and not all(isinstance(label, str) for label in labels)
-    ):
-        raise SweepError(f"{at}: labels must be all numbers or all text")
-    doubled = [label for i, label in enumerate(labels) if label in labels[:i]] if len(labels) < 1000 else []
-    if doubled or len(set(labels)) < len(labels):
-        raise SweepError(f"{at}: value {doubled[0] if doubled else '(one of them)'!r} stands there twice")
+        if isinstance(label, int) and not -INT64 <= label < INT64:
+            raise SweepError(f"axes.{name}={label!r} in {where}: must be from -2**63 to 2**63 - 1")
+    types = {type(label) for label in labels}
+    if types == {int, float}:
+        labels = [float(label) for label in labels]
+    elif len(types) > 1:
+        raise SweepError(f"{at}: labels must be all numbers, all text or all truth values")
+    _refuse_doubles(labels, at)
     return Axis(name, tuple(labels), tuple((key, tuple(v)) for key, v in values.items()))
+
+
+def _label_kind(labels: tuple[Any, ...]) -> str:
+    return np.asarray(labels).dtype.kind.replace("u", "i")
+
+
+def _refuse_doubles(labels: Any, at: str) -> None:
+    seen = set()
+    for label in labels:
+        if label in seen:
+            raise SweepError(f"{at}: value {label!r} stands there twice")
+        seen.add(label)
+
+
+def _check_groups(sweep: Sweep, where: str) -> None:
+    shaping = set(sweep.kind.shape_parameters)
+    cuts = sweep.cuts()
+    for axis, parts in zip(sweep.axes, cuts, strict=True):
+        if set(axis.parameters) <= shaping and len(parts) < len(axis):
+            raise SweepError(
+                f"axes.{axis.name} in {where}: {len(axis)} positions are {len(parts)} points: must differ in "
+                f"{', '.join(axis.parameters)}, as a point is known by its shape and not by this axis's label"
+            )
+    n_groups = math.prod(len(parts) for parts in cuts)
+    if n_groups > MAX_GROUPS:
+        raise SweepError(f"axes in {where}: {n_groups:,} shapes of point; a sweep has at most {MAX_GROUPS:,}")
+
+
+def _check_names(sweep: Sweep, where: str) -> None:
+    """Refuse a zipped axis that is named like anything that the kind records."""
+    first, kind = sweep.groups()[0].first(), sweep.kind
+    variables = kind.variables(first, sweep.record)
+    dims = {dim for variable in variables.values() for dim in variable.dims}
+    taken = dims | set(variables) | set(kind.coordinates(first, sweep.record)) | set(kind.scalars)
+    for axis in sweep.axes:
+        if axis.parameters != (axis.name,) and axis.name in taken:
+            raise SweepError(f"axes.{axis.name} in {where}: must not be named like what kind {kind.name!r} records")
 
 
 def _range(table: Mapping[str, Any], at: str) -> list[Any]:
     for key, value in table.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise SweepError(f"{at}: {key}={value!r} must be a finite number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < INT64:
+            raise SweepError(f"{at}: {key}={value!r} must be a finite number below 2**63")
     start = table["start"]
     if "count" in table:
         count, step = table["count"], 1
@@ -313,9 +402,10 @@ def _range(table: Mapping[str, Any], at: str) -> list[Any]:
             raise SweepError(f"{at}: count={count!r} must be an integer of at least 1")
     else:
         step = table["step"]
-        if step == 0 or (table["stop"] - start) / step < 0:
+        steps = (table["stop"] - start) / step * (1 + 1e-12) if step else -1
+        if steps < 0:
             raise SweepError(f"{at}: step={step!r} does not lead from start={start!r} to stop={table['stop']!r}")
-        count = math.floor((table["stop"] - start) / step * (1 + 1e-12)) + 1
+        count = math.floor(min(steps, INT64)) + 1  # steps may be infinite
     if count > MAX_POINTS:
         raise SweepError(f"{at}: {count:,} values; a sweep has at most {MAX_POINTS:,} points")
     # 12 digits: 0.1 + 2 * 0.1 is the value 0.3 that a reader of the file means
@@ -347,13 +437,14 @@ def _validated_values(kind: Kind, fixed: dict[str, Any], axes: tuple[Axis, ...],
                 columns[parameter].append(row[parameter])
         plain = axis.parameters == (axis.name,)
         labels = tuple(columns[axis.name]) if plain else axis.labels
+        _refuse_doubles(labels, f"axes.{axis.name} in {where}")
         checked.append(Axis(axis.name, labels, tuple((key, tuple(v)) for key, v in columns.items())))
     return complete, tuple(checked)
 
 
 def _validated(model: type[BaseModel], values: dict[str, Any], where: str) -> Any:
     try:
-        return model.model_validate(values)
+        validated = model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -363,6 +454,10 @@ def _validated(model: type[BaseModel], values: dict[str, Any], where: str) -> An
             raise SweepError(f"{key} {where}: must be given") from None
         message = first["msg"].replace("Input should be", "must be").replace("Value error, ", "")
         raise SweepError(f"{key}={first['input']!r} {where}: {message}") from None
+    for key, value in validated:
+        if isinstance(value, int) and not -INT64 <= value < INT64:
+            raise SweepError(f"{key}={value!r} {where}: must be below 2**63")
+    return validated
 
 
 def _nearest(name: str, known: Any) -> str:

@@ -13,6 +13,9 @@ import pytest
 from distributed import LocalCluster
 
 import isochron
+from flows.cli import COMMANDS, main
+from flows.report import figures_folder, print_table
+from flows.sweep import _git_commit
 from sweeps.store import DONE
 from sweeps.sweep import load
 from tests.serial import run_serially
@@ -84,6 +87,14 @@ def dask_workers(process):
         for c in psutil.Process(process.pid).children(recursive=True)
         if "distributed" in " ".join(c.cmdline()) or "spawn_main" in " ".join(c.cmdline())
     ]
+
+
+def is_alive(process):
+    """Whether it still runs; an orphan that has ended stays a zombie where nobody reaps it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +216,8 @@ def test_a_scheduler_elsewhere_runs_the_points(tmp_path):
         (("reduce", "nowhere.zarr"), 3, ["nowhere.zarr"]),
         (("status", "nowhere.zarr"), 3, ["nowhere.zarr"]),
         (("run", "SWEEP", "--workers", "0"), 2, ["--workers", "at least 1"]),
+        (("run", "SWEEP", "--workers", "abc"), 2, ["--workers", "'abc'", "whole number"]),
+        (("study", "SWEEP", "--store", "STORE", "--figures", "/proc/none"), 3, ["figures /proc/none"]),
         (("show", "quickstat"), 2, ["quickstat"]),
     ],
 )
@@ -217,6 +230,65 @@ def test_what_cannot_be_done_is_one_line_and_an_exit_code(tmp_path, arguments, c
     for name in names:
         assert name in last
     assert "Traceback" not in answer.stderr
+
+
+def test_a_prefect_server_that_does_not_answer_is_named_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    answer = run("run", write_sweep(tmp_path / "small.toml"), "--store", tmp_path / "s.zarr")
+    assert answer.returncode == 3
+    assert len(answer.stderr.splitlines()) == 1
+    assert "http://127.0.0.1:1/api (PREFECT_API_URL): not reachable" in answer.stderr
+
+
+def test_a_failed_sweep_of_one_point_shows_its_error(tmp_path):
+    sweep = tmp_path / "fails.toml"
+    sweep.write_text(
+        'kind = "lattice"\n[fixed]\ntiling = "triangular"\nsize = 12\nprivate = 0\ndelay = 0.0\n'
+        "[record]\nt_end = 20.0\nsamples = 2\n"
+    )
+    run_serially(str(tmp_path / "s.zarr"), load(str(sweep)))
+    status = run("status", tmp_path / "s.zarr")
+    assert status.returncode == 1
+    assert "failed: triangular-12: its one point: RuntimeError" in status.stdout
+    assert "generations" in status.stdout
+
+
+def test_an_unforeseen_error_is_one_line_too(monkeypatch, capsys):
+    def broken(options):
+        raise RuntimeError("first\nsecond")
+
+    monkeypatch.setitem(COMMANDS, "presets", broken)
+    assert main(["presets"]) == 3
+    assert capsys.readouterr().err == "isochron: error: RuntimeError: first (ISOCHRON_DEBUG=1 shows where)\n"
+    monkeypatch.setenv("ISOCHRON_DEBUG", "1")
+    assert main(["presets"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_without_git_the_commit_of_a_run_is_unknown(monkeypatch):
+    assert _git_commit() != "unknown"
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert _git_commit() == "unknown"
+
+
+def test_labels_are_printed_as_they_are(capsys):
+    print_table("title", (("scheme", "xi"), [("a[/b]", "[red]x")]))
+    printed = capsys.readouterr().out
+    assert "a[/b]" in printed
+    assert "[red]x" in printed
+
+
+@pytest.mark.parametrize(
+    ("store", "folder"),
+    [
+        ("/a/b.zarr/", "/a/b.figures"),
+        ("s3://bucket/b.zarr", "b.figures"),
+        ("/a/c/..", "/a.figures"),
+        ("/", "/store.figures"),
+    ],
+)
+def test_figures_have_a_folder_beside_any_store(store, folder):
+    assert str(figures_folder(store)) == folder
 
 
 def test_presets_and_show_say_what_a_sweep_costs_before_it_runs():
@@ -234,3 +306,25 @@ def test_help_of_every_command_has_an_example_and_the_exit_codes():
         answer = run(name, "--help")
         assert "example:\n  isochron " in answer.stdout
         assert "exit codes:" in answer.stdout
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_in_seconds_leaves_nothing_behind_and_goes_on(tmp_path, long_sweep, sent):
+    """To the whole process group, as a terminal sends Ctrl-C: Prefect's server gets it too."""
+    sweep, reference = long_sweep
+    location = str(tmp_path / "s.zarr")
+    process = start("run", sweep, "--store", location, "--workers", 2)
+    wait_for(lambda: shard_files(location) and done(location).any())
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, sent)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 130, output
+    assert output.splitlines()[-1] == "isochron: error: interrupted; the same command goes on from here"
+    assert "Traceback" not in output
+    wait_for(lambda: not any(is_alive(child) for child in children), seconds=5)
+    before = done(location).sum()
+    assert 0 < before < 16
+    answer = run("run", sweep, "--store", location, "--workers", 2)
+    assert answer.returncode == 0, answer.stderr
+    assert f"{16 - before} points run" in answer.stdout
+    assert_same_bits(location, reference)

@@ -70,3 +70,14 @@ def test_rings_and_kuramoto_oscillators_stand_side_by_side_in_one_table(tmp_path
     assert "growth: square-6" in printed
     assert "kuramoto: square-8" in printed
     assert all(path.stat().st_size > 5_000 for path in figures)
+
+
+def test_compared_stores_of_one_name_stay_apart(tmp_path, capsys):
+    for folder in "AB":
+        (tmp_path / folder).mkdir()
+        study(str(tmp_path / folder / "x.zarr"), small("kuramoto"))
+    capsys.readouterr()
+    compare([str(tmp_path / folder / "x.zarr") for folder in "AB"], str(tmp_path / "compare"))
+    printed = capsys.readouterr().out
+    for folder in "AB":
+        assert f"{tmp_path / folder / 'x.zarr'}: square-8" in printed

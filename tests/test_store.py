@@ -188,8 +188,8 @@ def test_paths_that_cannot_be_stores_are_named(tmp_path):
 
 
 def test_a_sweep_larger_than_the_disk_is_refused_before_it_starts(tmp_path):
-    record = {"t_end": 1e5, "samples": 100_000}
-    sweep = small_sweep(size=(1000,), private=range(50), seed=range(50), record=record)
+    record = {"t_end": 1e5, "samples": 20_000}
+    sweep = small_sweep(size=(100,), private=range(50), seed=range(50), record=record)
     with pytest.raises(StoreError, match=r"bytes and .* are free"):
         run_serially(str(tmp_path / "s.zarr"), sweep)
 

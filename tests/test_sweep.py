@@ -59,6 +59,51 @@ def test_ranges_hold_the_values_that_a_reader_expects():
     [
         ({"kind": "latice"}, ["kind='latice'", "lattice"]),
         ({"kind": 3}, ["kind=3"]),
+        ({"kind": "kuramoto", "fixed": {"size": 4, "coupling": 1e7}}, ["coupling=10000000.0", "1000000"]),
+        ({"kind": "kuramoto", "fixed": {"size": 4, "width": 1e7}}, ["width=10000000.0", "1000000"]),
+        ({"kind": "kuramoto", "fixed": {"size": 10**6}}, ["square-1000000", "bytes of memory"]),
+        ({"kind": "rings", "fixed": {"ring_size": 4, "v_low": 1e-300}}, ["v_low=1e-300", "0.000001"]),
+        ({"fixed": {"size": 4, "v_low": 1e-300}}, ["v_low=1e-300", "0.000001"]),
+        ({"fixed": {"size": 4, "dt": 1e-300}}, ["dt=1e-300", "0 or at least 1e-06"]),
+        (
+            {"fixed": {"size": 10_000}, "record": {"t_end": 9.0, "samples": 100_000}},
+            ["square-10000", "bytes of memory", "this machine"],
+        ),
+        ({"fixed": {"size": 10**400}}, ["size=1", "below 2**63"]),
+        ({"fixed": {"size": True}}, ["size=True", "integer"]),
+        ({"fixed": {"size": 4, "delay": "0.1"}}, ["delay='0.1'", "number"]),
+        ({"fixed": {"size": 4, "delay": 10**400}}, ["delay=1", "number"]),
+        ({"fixed": {"size": 4, "seed": 2**63}}, ["seed=9223372036854775808", "less than"]),
+        ({"fixed": {}, "axes": {"size": {"start": 3, "count": 1001}}}, ["1,001 shapes", "at most 1,000"]),
+        ({"fixed": {}, "axes": {"size": {"start": 3}}}, ["axes.size", "{start, count} or {start, stop, step}"]),
+        ({"axes": {"private": ["1", "01"]}}, ["private='1'", "integer"]),
+        ({"axes": {"delay": ["0.1", "0.10"]}}, ["delay='0.1'", "number"]),
+        ({"axes": {"delay": [2**53, 2**53 + 1]}}, ["axes.delay", "twice"]),
+        ({"axes": {"delay": {"start": 0.0, "stop": 1e308, "step": 1e-308}}}, ["axes.delay", "stop=1e+308", "2**63"]),
+        ({"axes": {"delay": {"start": 0.0, "stop": 1e18, "step": 1e-308}}}, ["axes.delay", "at most 1,000,000"]),
+        ({"axes": {"delay": {"start": 0, "stop": 10**400, "step": 1}}}, ["axes.delay", "stop=1", "2**63"]),
+        ({"axes": {"seed": {"start": 10**400, "count": 2}}}, ["axes.seed", "start=1", "2**63"]),
+        ({"axes": {"case": {"label": [True, 2], "private": [0, 1]}}}, ["axes.case", "all numbers"]),
+        ({"axes": {"case": {"label": [1, 2**63], "private": [0, 1]}}}, ["axes.case=9223372036854775808", "2**63 - 1"]),
+        ({"axes": {"case": {"seed": [0, 1], "private": [0, 1]}}}, ["axes.case.seed", "an axis of its own"]),
+        (
+            {"fixed": {}, "axes": {"case": {"label": ["a", "b"], "size": [4, 4]}}},
+            ["axes.case", "2 positions are 1 points", "must differ in size"],
+        ),
+        *(
+            ({"axes": {name: {"private": [1, 2]}}}, [f"axes.{name}", "named like"])
+            for name in (
+                "delay",
+                "phase",
+                "row",
+                "n_switches",
+                "status",
+                "distance",
+                "state",
+                "summary",
+                "xi_fit_error",
+            )
+        ),
         ({"axis": {}}, ["axis", "did you mean 'axes'"]),
         ({"seed": -1}, ["seed=-1", "0 to 2**128 - 1"]),
         ({"fixed": {"size": 4, "prvate": 1}}, ["fixed.prvate", "did you mean 'private'"]),
@@ -94,6 +139,55 @@ def test_a_wrong_sweep_is_refused_by_key_value_and_what_is_allowed(change, names
     for name in names:
         assert name in str(refusal.value)
     assert "x.toml" in str(refusal.value)
+
+
+def test_the_kind_must_be_given():
+    with pytest.raises(SweepError, match=r"kind in x\.toml: must be given: one of lattice, "):
+        parse({"fixed": {"size": 4}}, where="x.toml")
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "marked.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + b'kind = "lattice"\nfixed = {size = 4}\nrecord = {t_end = 10}\n')
+    assert load(path).record.t_end == 10.0
+
+
+def test_an_integer_of_thousands_of_digits_is_refused(tmp_path):
+    path = tmp_path / "long.toml"
+    path.write_text(f"seed = {'9' * 5000}\n")
+    with pytest.raises(SweepError, match=r"long\.toml: not valid TOML"):
+        load(path)
+
+
+def zipped(**columns):
+    (axis,) = sweep_with(axes={"case": columns}).axes
+    return axis
+
+
+def test_labels_of_whole_and_broken_numbers_are_all_floats():
+    assert [type(label) for label in zipped(label=[1, 2.5], private=[0, 1]).labels] == [float, float]
+
+
+def test_an_extended_zipped_axis_keeps_its_parameters_by_name():
+    stored = zipped(label=["a"], private=[1], shared=[2])
+    axis = stored.union(zipped(label=["b"], shared=[3], private=[4]))
+    assert axis.at(0) == {"private": 1, "shared": 2}
+    assert axis.at(1) == {"private": 4, "shared": 3}
+
+
+@pytest.mark.parametrize(
+    ("stored", "more", "allowed"),
+    [
+        (1, "x", "integers"),
+        (1, 2.5, "integers"),
+        (0.5, 2, "numbers with a fraction"),
+        ("x", 1, "text"),
+        (True, 2, "truth"),
+    ],
+)
+def test_an_axis_is_extended_by_labels_of_its_own_kind_alone(stored, more, allowed):
+    with pytest.raises(SweepError, match=rf"axes\.case={more!r} in the sweep: labels must be {allowed}"):
+        zipped(label=[stored], private=[1]).union(zipped(label=[more], private=[2]))
 
 
 def test_a_file_that_is_not_there_or_not_toml_is_named(tmp_path):

@@ -3,6 +3,7 @@
 A kind owns its parameters, its recorded variables and the call into ``kernels``; it knows nothing of grids or files.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,15 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Strict(BaseModel):
-    """A model that refuses unknown keys, non-finite numbers and later changes."""
+    """A model that refuses unknown keys, text or truth values for numbers, non-finite numbers and later changes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
 class Parameters(Strict):
     """The parameters of one grid point. Every one of them can be a grid axis or a fixed value."""
 
-    seed: int = Field(0, ge=0, description="label of the random realisation")
+    seed: int = Field(0, ge=0, lt=2**63, description="label of the random realisation")
 
 
 class Record(Strict):
@@ -39,7 +40,12 @@ class Variable:
 
     @property
     def nbytes(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+def recorded_floats(variables: Mapping[str, Variable]) -> int:
+    """Bytes of a point's recorded arrays while it runs: float64, whatever type the store keeps."""
+    return sum(8 * math.prod(variable.shape) for variable in variables.values())
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,11 @@ class Outcome:
     wall_time: float = 0.0
 
 
+def negligible(parameters: Any, record: Any) -> int:
+    """Memory of a point that no machine lacks."""
+    return 0
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of sweep.
@@ -78,6 +89,7 @@ class Kind:
     estimate : ``(parameters, record) -> seconds`` of one core for one point.
     run : ``(points, record) -> outcomes``, one for each ``(parameters, numpy.random.SeedSequence)``, in order; an
         exception of one point is its outcome, not the end of the others.
+    memory : ``(parameters, record) -> bytes`` that one point takes while it runs.
     seed_free : parameters that do not enter a point's random stream, because they say how long or with what the same
         realisation is followed.
     """
@@ -94,4 +106,5 @@ class Kind:
     scalars: Mapping[str, Scalar]
     estimate: Callable[[Any, Any], float]
     run: Callable[[Sequence[tuple[Any, np.random.SeedSequence]], Any], Iterator[Outcome]]
+    memory: Callable[[Any, Any], int] = negligible
     seed_free: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
 """Sweep kind ``kuramoto``: phase oscillators on the same tilings, recorded like the rings so that both reduce alike."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -7,19 +8,23 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from sweeps.kinds.base import Kind, Outcome, Parameters, Scalar, Variable
+from sweeps.kinds.base import Kind, Outcome, Parameters, Scalar, Variable, recorded_floats
 from sweeps.kinds.lattice import SIDES, LatticeRecord, check_record, coordinates, group_name, phase_variable
 
 SECONDS_PER_OSCILLATOR_AND_STEP = 1.2e-7  # four stages of Runge-Kutta, one core
+BYTES_PER_OSCILLATOR = 100  # phases, frequencies, neighbours and the stages of Runge-Kutta
+MAX_RATE = 1e6
 
 
 class KuramotoParameters(Parameters):
     tiling: Literal["chain", "triangular", "square", "hexagonal"] = "square"
     size: int = Field(ge=2, description="oscillators along each side of the lattice; oscillators in a chain")
     boundary: Literal["periodic", "open"] = "periodic"
-    coupling: float = Field(1.0, description="coupling of neighbours, in radians per tau")
+    coupling: float = Field(1.0, ge=-MAX_RATE, le=MAX_RATE, description="coupling of neighbours, in radians per tau")
     frequencies: Literal["identical", "normal", "uniform", "lorentz"] = "identical"
-    width: float = Field(0.0, ge=0, description="width of the distribution of natural frequencies, in radians per tau")
+    width: float = Field(
+        0.0, ge=0, le=MAX_RATE, description="width of the distribution of natural frequencies, in radians per tau"
+    )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -45,6 +50,10 @@ def estimate(parameters: KuramotoParameters, record: LatticeRecord) -> float:
     rate = abs(parameters.coupling) * SIDES[parameters.tiling] + 2 * parameters.width
     rows, cols = parameters.shape
     return 0.01 + SECONDS_PER_OSCILLATOR_AND_STEP * rows * cols * record.t_end * rate * STEPS_PER_UNIT_RATE
+
+
+def memory(parameters: KuramotoParameters, record: LatticeRecord) -> int:
+    return BYTES_PER_OSCILLATOR * math.prod(parameters.shape) + recorded_floats(variables(parameters, record))
 
 
 def run(
@@ -84,4 +93,5 @@ KURAMOTO = Kind(
     scalars=SCALARS,
     estimate=estimate,
     run=run,
+    memory=memory,
 )

@@ -8,11 +8,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable
+from sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, recorded_floats
 
 SWITCHES_PER_NEURON_AND_TAU = 0.65  # rings of 4 to 16 in the square schemes make 0.5 to 0.75
 SWITCHES_PER_SECOND = 6e6  # the kernel with phases recorded, one core
 SECONDS_PER_NEURON_AND_STEP = 2e-8  # the fixed-step scheme, one core
+BYTES_PER_NEURON = 150  # network, state and events of the exact kernel
+MIN_DT = 1e-6
 CHUNK_BYTES = 4 * 2**20  # a few megabytes per compressed chunk: one map of a large lattice, all maps of a small one
 SIDES = {"chain": 2, "triangular": 3, "square": 4, "hexagonal": 6}
 
@@ -34,7 +36,7 @@ class LatticeParameters(Parameters):
     initial: Literal["pulse", "random", "uniform", "plane_wave", "vortex_pair", "two_half_planes"] = "pulse"
     delay: float = Field(0.01, ge=0, description="propagation delay, in tau")
     v_high: float = Field(0.49, gt=0, description="drive at which a neuron starts firing")
-    v_low: float = Field(0.2, gt=0, description="drive below which it stops")
+    v_low: float = Field(0.2, ge=1e-6, description="drive below which it stops")
     dt: float = Field(0.0, ge=0, description="step of the fixed-step scheme, in tau; 0 is the exact kernel")
 
     @property
@@ -79,6 +81,8 @@ def check(parameters: LatticeParameters) -> None:
         raise ValueError(f"v_low={parameters.v_low}: must be below v_high={parameters.v_high}")
     if 0 < parameters.delay < MIN_DELAY or parameters.delay > MAX_DELAY:
         raise ValueError(f"delay={parameters.delay}: must be 0 or from {MIN_DELAY:g} to {MAX_DELAY:g}")
+    if 0 < parameters.dt < MIN_DT:
+        raise ValueError(f"dt={parameters.dt}: must be 0 or at least {MIN_DT:g}")
     check_scheme(**parameters.scheme())
     if parameters.graph == "small_world":
         if (parameters.sharing, parameters.tiling) != ("weak", "chain"):
@@ -141,6 +145,10 @@ def estimate(parameters: LatticeParameters, record: LatticeRecord) -> float:
         return 0.1 + SECONDS_PER_NEURON_AND_STEP * neurons(parameters) * record.t_end / parameters.dt
     switches = SWITCHES_PER_NEURON_AND_TAU * neurons(parameters) * record.t_end
     return 0.02 + switches / SWITCHES_PER_SECOND
+
+
+def memory(parameters: LatticeParameters, record: LatticeRecord) -> int:
+    return BYTES_PER_NEURON * neurons(parameters) + recorded_floats(variables(parameters, record))
 
 
 def run(points: Sequence[tuple[LatticeParameters, np.random.SeedSequence]], record: LatticeRecord) -> Iterator[Outcome]:
@@ -231,4 +239,5 @@ LATTICE = Kind(
     },
     estimate=estimate,
     run=run,
+    memory=memory,
 )

@@ -8,12 +8,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable
+from sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, recorded_floats
 
 SWITCHES_PER_SECOND = 3.5e6  # exact kernel, events sorted and searched for orbits, one core
 SWITCHES_PER_NEURON_AND_TAU = 0.6
 RUN_PER_NEURON = 10.0  # tau run per N^2, all horizons together: spacing relaxes in a time that grows as N^2
 REPEATED = 1.4  # the longer horizons start again at t = 0
+BYTES_PER_NEURON = 17  # drive, firing and spacing of all states at once
 LEAST_DELAY = 1e-3  # small rings may switch once per delay
 NO_STATE = -1  # pads necklaces to the number of states
 
@@ -22,7 +23,7 @@ class RingsParameters(Parameters):
     ring_size: int = Field(ge=2, le=4096, description="neurons of the ring")
     delay: float = Field(0.01, ge=0, description="propagation delay, in tau")
     v_high: float = Field(0.49, gt=0, description="drive at which a neuron starts firing")
-    v_low: float = Field(0.2, gt=0, description="drive below which it stops")
+    v_low: float = Field(0.2, ge=1e-6, description="drive below which it stops")
     sampling: Literal["random", "necklaces"] = "random"
     states: int = Field(
         128, ge=1, le=1_000_000, description="initial states; room for as many with sampling='necklaces'"
@@ -113,6 +114,11 @@ def estimate(parameters: RingsParameters, record: RingsRecord) -> float:
     return 0.05 + SWITCHES_PER_NEURON_AND_TAU * parameters.states * size * run_time / SWITCHES_PER_SECOND
 
 
+def memory(parameters: RingsParameters, record: RingsRecord) -> int:
+    cells = parameters.states * parameters.ring_size
+    return BYTES_PER_NEURON * cells + recorded_floats(variables(parameters, record))
+
+
 def run(points: Sequence[tuple[RingsParameters, np.random.SeedSequence]], record: RingsRecord) -> Iterator[Outcome]:
     for parameters, seed in points:
         started = time.perf_counter()
@@ -165,5 +171,6 @@ RINGS = Kind(
     },
     estimate=estimate,
     run=run,
+    memory=memory,
     seed_free=("delay", "v_high", "v_low"),  # the same initial states under every delay and thresholds
 )
