@@ -1,6 +1,7 @@
 """What a person sees of a reduced store: the table in the terminal, the figures, and the line that opens it."""
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rich.text import Text
 
 from analysis import orbit_plots, plots
 from flows.reduce import FINITE_SIZE
-from sweeps.store import SUMMARY, StoreError, is_url, open_store, resolve
+from sweeps.store import SUMMARY, StoreError, is_stale, is_url, open_store, resolve
 
 LENGTH_TITLE = "correlation length xi (ring spacings), with standard error over seeds"
 Rows = tuple[tuple[str, ...], Iterable[tuple[str, ...]]]  # the header of a table and its rows
@@ -86,6 +87,8 @@ def read_summaries(store: str) -> dict[str, xr.Dataset]:
     summaries = {name: n.to_dataset().load() for name, n in tree[SUMMARY].children.items() if name != FINITE_SIZE}
     if not summaries:
         raise StoreError(f"store {store}: its summary holds no group; run `isochron reduce {store}`")
+    if is_stale(store):
+        print(f"note: store {store} has grown since it was reduced; run `isochron reduce {store}`", file=sys.stderr)
     return summaries
 
 

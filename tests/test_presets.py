@@ -5,9 +5,9 @@ import pytest
 
 import isochron
 from flows.reduce import join, over_sizes, positions_of, reduce_scheme
-from flows.report import compare, report
+from flows.report import compare, read_summaries, report
 from sweeps.store import write_summaries
-from sweeps.sweep import load, parse, presets
+from sweeps.sweep import from_definition, load, parse, presets
 from tests.serial import run_serially
 
 FEW = {"size": [6, 8], "seed": [0, 1], "ring_size": [4, 5]}
@@ -81,3 +81,16 @@ def test_compared_stores_of_one_name_stay_apart(tmp_path, capsys):
     printed = capsys.readouterr().out
     for folder in "AB":
         assert f"{tmp_path / folder / 'x.zarr'}: square-8" in printed
+
+
+def test_a_store_that_has_grown_since_it_was_reduced_is_shown_with_a_note(tmp_path, capsys):
+    location = str(tmp_path / "domains.zarr")
+    sweep = small("domains")
+    study(location, sweep)
+    assert "has grown" not in capsys.readouterr().err
+    definition = sweep.definition()
+    definition["axes"] = [a if a["name"] != "seed" else {**a, "labels": [0, 1, 2], "values": {"seed": [0, 1, 2]}}
+                          for a in definition["axes"]]  # fmt: skip
+    run_serially(location, from_definition(definition))
+    read_summaries(location)
+    assert "domains.zarr has grown since it was reduced" in capsys.readouterr().err
