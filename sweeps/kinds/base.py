@@ -4,8 +4,9 @@ A kind owns its parameters, its recorded variables and the call into ``kernels``
 """
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,24 @@ def negligible(parameters: Any, record: Any) -> int:
     return 0
 
 
+Points = Sequence[tuple[Any, np.random.SeedSequence]]
+
+
+def one_by_one(run_point: Callable[[Any, np.random.SeedSequence, Any], Outcome]) -> Callable[..., Iterator[Outcome]]:
+    """A kind's ``run`` from how it computes one point: each is timed, and an exception is the outcome of its point."""
+
+    def run(points: Points, record: Any) -> Iterator[Outcome]:
+        for parameters, seed in points:
+            started = time.perf_counter()
+            try:
+                outcome = run_point(parameters, seed, record)
+            except Exception as error:
+                outcome = Outcome(error=f"{type(error).__name__}: {error}")
+            yield replace(outcome, wall_time=time.perf_counter() - started)
+
+    return run
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of sweep.
@@ -105,6 +124,6 @@ class Kind:
     coordinates: Callable[[Any, Any], dict[str, tuple[np.ndarray, dict[str, Any]]]]
     scalars: Mapping[str, Scalar]
     estimate: Callable[[Any, Any], float]
-    run: Callable[[Sequence[tuple[Any, np.random.SeedSequence]], Any], Iterator[Outcome]]
+    run: Callable[[Points, Any], Iterator[Outcome]]
     memory: Callable[[Any, Any], int] = negligible
     seed_free: tuple[str, ...] = ()

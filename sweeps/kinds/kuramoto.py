@@ -1,14 +1,12 @@
 """Sweep kind ``kuramoto``: phase oscillators on the same tilings, recorded like the rings so that both reduce alike."""
 
 import math
-import time
-from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from sweeps.kinds.base import Kind, Outcome, Parameters, Scalar, Variable, recorded_floats
+from sweeps.kinds.base import Kind, Outcome, Parameters, Scalar, Variable, one_by_one, recorded_floats
 from sweeps.kinds.lattice import SIDES, LatticeRecord, check_record, coordinates, group_name, phase_variable
 
 SECONDS_PER_OSCILLATOR_AND_STEP = 1.2e-7  # four stages of Runge-Kutta, one core
@@ -56,26 +54,17 @@ def memory(parameters: KuramotoParameters, record: LatticeRecord) -> int:
     return BYTES_PER_OSCILLATOR * math.prod(parameters.shape) + recorded_floats(variables(parameters, record))
 
 
-def run(
-    points: Sequence[tuple[KuramotoParameters, np.random.SeedSequence]], record: LatticeRecord
-) -> Iterator[Outcome]:
+def run_point(parameters: KuramotoParameters, seed: np.random.SeedSequence, record: LatticeRecord) -> Outcome:
     from kernels.kuramoto import natural_frequencies, simulate_kuramoto
     from kernels.lattice.tilings import ring_neighbours
 
-    for parameters, seed in points:
-        started = time.perf_counter()
-        try:
-            rows, cols = parameters.shape
-            for_phases, for_frequencies = seed.spawn(2)
-            omega = natural_frequencies(parameters.frequencies, parameters.width, rows * cols, for_frequencies)
-            theta = np.random.default_rng(for_phases).uniform(0, 2 * np.pi, rows * cols)
-            neighbours = ring_neighbours(parameters.tiling, rows, cols, parameters.boundary)
-            result = simulate_kuramoto(neighbours, omega, parameters.coupling, theta, record.times())
-            phase = result.phase.reshape(-1, rows, cols).astype(np.float32)
-            outcome = Outcome({"phase": phase}, {"dt": result.dt}, wall_time=time.perf_counter() - started)
-        except Exception as error:
-            outcome = Outcome(error=f"{type(error).__name__}: {error}", wall_time=time.perf_counter() - started)
-        yield outcome
+    rows, cols = parameters.shape
+    for_phases, for_frequencies = seed.spawn(2)
+    omega = natural_frequencies(parameters.frequencies, parameters.width, rows * cols, for_frequencies)
+    theta = np.random.default_rng(for_phases).uniform(0, 2 * np.pi, rows * cols)
+    neighbours = ring_neighbours(parameters.tiling, rows, cols, parameters.boundary)
+    result = simulate_kuramoto(neighbours, omega, parameters.coupling, theta, record.times())
+    return Outcome({"phase": result.phase.reshape(-1, rows, cols).astype(np.float32)}, {"dt": result.dt})
 
 
 SCALARS: dict[str, Any] = {"dt": Scalar("float64", {"long_name": "step of the integrator", "units": "tau"})}
@@ -92,6 +81,6 @@ KURAMOTO = Kind(
     coordinates=coordinates,
     scalars=SCALARS,
     estimate=estimate,
-    run=run,
+    run=one_by_one(run_point),
     memory=memory,
 )

@@ -1,14 +1,12 @@
 """Sweep kind ``lattice``: rings of differentiating neurons that share neurons, run by the exact event-driven kernel."""
 
 import math
-import time
-from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, recorded_floats
+from sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, one_by_one, recorded_floats
 
 SWITCHES_PER_NEURON_AND_TAU = 0.65  # rings of 4 to 16 in the square schemes make 0.5 to 0.75
 SWITCHES_PER_SECOND = 6e6  # the kernel with phases recorded, one core
@@ -151,17 +149,6 @@ def memory(parameters: LatticeParameters, record: LatticeRecord) -> int:
     return BYTES_PER_NEURON * neurons(parameters) + recorded_floats(variables(parameters, record))
 
 
-def run(points: Sequence[tuple[LatticeParameters, np.random.SeedSequence]], record: LatticeRecord) -> Iterator[Outcome]:
-    for parameters, seed in points:
-        started = time.perf_counter()
-        try:
-            outcome = run_point(parameters, seed, record)
-        except Exception as error:
-            yield Outcome(error=f"{type(error).__name__}: {error}", wall_time=time.perf_counter() - started)
-        else:
-            yield Outcome(outcome.arrays, outcome.scalars, wall_time=time.perf_counter() - started)
-
-
 def run_point(parameters: LatticeParameters, seed: np.random.SeedSequence, record: LatticeRecord) -> Outcome:
     from kernels import lattice
 
@@ -238,6 +225,6 @@ LATTICE = Kind(
         "n_neurons": Scalar("int64", {"long_name": "neurons of the lattice", "units": "1"}),
     },
     estimate=estimate,
-    run=run,
+    run=one_by_one(run_point),
     memory=memory,
 )

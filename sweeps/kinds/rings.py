@@ -1,14 +1,12 @@
 """Sweep kind ``rings``: uncoupled rings, the periodic orbits that they reach from many initial states."""
 
 import math
-import time
-from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, recorded_floats
+from sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, one_by_one, recorded_floats
 
 SWITCHES_PER_SECOND = 3.5e6  # exact kernel, events sorted and searched for orbits, one core
 SWITCHES_PER_NEURON_AND_TAU = 0.6
@@ -119,17 +117,7 @@ def memory(parameters: RingsParameters, record: RingsRecord) -> int:
     return BYTES_PER_NEURON * cells + recorded_floats(variables(parameters, record))
 
 
-def run(points: Sequence[tuple[RingsParameters, np.random.SeedSequence]], record: RingsRecord) -> Iterator[Outcome]:
-    for parameters, seed in points:
-        started = time.perf_counter()
-        try:
-            outcome = _point(parameters, seed, record)
-        except Exception as error:
-            outcome = Outcome(error=f"{type(error).__name__}: {error}")
-        yield Outcome(outcome.arrays, outcome.scalars, outcome.error, time.perf_counter() - started)
-
-
-def _point(parameters: RingsParameters, seed: np.random.SeedSequence, record: RingsRecord) -> Outcome:
+def run_point(parameters: RingsParameters, seed: np.random.SeedSequence, record: RingsRecord) -> Outcome:
     from kernels import orbits
 
     states, size = parameters.states, parameters.ring_size
@@ -170,7 +158,7 @@ RINGS = Kind(
         "orbits": Scalar("int64", {"long_name": "orbits that the states settled on, rest included", "units": "1"})
     },
     estimate=estimate,
-    run=run,
+    run=one_by_one(run_point),
     memory=memory,
     seed_free=("delay", "v_high", "v_low"),  # the same initial states under every delay and thresholds
 )
