@@ -1,9 +1,10 @@
-"""Every test runs against a Prefect home of its own, away from the user's."""
+"""Every test runs against a Prefect home of its own, away from the user's; so does every process that runs tests."""
 
 import os
 import tempfile
+from pathlib import Path
 
-os.environ["PREFECT_HOME"] = os.environ.get("ISOCHRON_TEST_PREFECT_HOME") or tempfile.mkdtemp(
-    prefix="isochron-prefect-"
-)
-os.environ["ISOCHRON_TEST_PREFECT_HOME"] = os.environ["PREFECT_HOME"]
+HOME = "ISOCHRON_TEST_PREFECT_HOME"
+
+os.environ.setdefault(HOME, tempfile.mkdtemp(prefix="isochron-prefect-"))
+os.environ["PREFECT_HOME"] = str(Path(os.environ[HOME]) / os.environ.get("PYTEST_XDIST_WORKER", "alone"))
