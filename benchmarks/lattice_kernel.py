@@ -4,9 +4,9 @@ python -m benchmarks.lattice_kernel [NEURONS]
 
 One core, lattices of 10^3 neurons to NEURONS (10^7 if not given): rings of 8 that share one neuron on each side, one
 pulse per ring at the start, delay 0.01. Compared are runs that record nothing with runs that record phases, a first
-call that compiles with one that finds the code on disk, and the kernel (windows as long as the delay) with the design
-that was tried beside it: event after event, from a heap of firings that end and a queue of deliveries. Memory is that
-of a fresh process.
+call that compiles with one that finds the code on disk, the kernel (windows as long as the delay) with the design
+that was tried beside it (event after event, from a heap of firings that end and a queue of deliveries), and one lattice
+in one thread with the same in two. Memory is that of a fresh process.
 """
 
 import json
@@ -266,6 +266,18 @@ def two_threads(size: int) -> None:
     )
 
 
+def blocks_of_one_lattice(sizes: list[int]) -> None:
+    print("one lattice in one thread and in two, each with a block of it, million switches/s")
+    print("   neurons   one   two   ratio (ideal: 2)")
+    for size in sizes:
+        network, state = network_and_state(size)
+        t_end = max(SHORTEST, SWITCHES / 4 / (RATE * network.n_neurons))
+        run = partial(simulate, network, **state, t_end=t_end, delay=DELAY, record=())
+        (one, two), (result, _) = shortest(3 if size <= 10**6 else 1, run, partial(run, threads=2))
+        switches = result.n_switches / 1e6
+        print(f"{network.n_neurons:10,} {switches / one:5.1f} {switches / two:5.1f} {one / two:7.2f}")
+
+
 def main(largest: int = 10**7) -> None:
     sizes = [size for size in (10**3, 10**4, 10**5, 10**6, 10**7) if size <= largest]
     network, state = network_and_state(100)
@@ -274,6 +286,7 @@ def main(largest: int = 10**7) -> None:
     compile_time()
     two_designs([size for size in sizes if 10**4 <= size <= 10**6] or sizes[-1:])
     two_threads(min(largest, 10**5))
+    blocks_of_one_lattice([size for size in sizes if size >= 10**4] or sizes[-1:])
     memory([size for size in sizes if size >= 10**5] or sizes[-1:])
 
 

@@ -3,8 +3,10 @@
 import itertools
 import math
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernels.lattice import Network, check_scheme, pulse, quiescent, random, ring_phase, simulate
+from kernels.lattice.threads import in_step, meet
 from tests.lattice_reference import UnsettledError, assert_same_events, reference_events
 
 V_HIGH, V_LOW = 0.49, 0.2
@@ -699,5 +702,100 @@ GOOD = {"drive": np.array([0.5, 0.1, -0.2]), "firing": np.array([True, False, Fa
     ],
 )  # fmt: skip
 def test_what_cannot_be_simulated_is_refused_by_name_with_what_is_allowed(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        simulate(ring(3), **{**GOOD, **wrong})
+
+
+# Threads over blocks of one network
+
+
+def assert_same_results(one, other):
+    assert_same_bits(one, other)
+    assert one.phase.tobytes() == other.phase.tobytes()
+    assert one.firing.tobytes() == other.firing.tobytes()
+    assert (one.n_switches, one.delay_limited) == (other.n_switches, other.delay_limited)
+
+
+@settings(SAME_CASES_EVERY_TIME, max_examples=150)
+@given(cases(delays=st.one_of(st.sampled_from(DELAYS[1:]), st.floats(1e-3, 4))))
+def test_the_number_of_threads_does_not_change_a_bit_in_any_network(case):
+    net, drive, firing, parameters = case
+    state = {"drive": drive, "firing": firing, **parameters}
+    # The smallest delays may switch as often as they pass.
+    state["t_end"] = min(state["t_end"], 2000 * state["delay"])
+    times = np.linspace(0, state["t_end"], 20)
+    one = simulate(net, **state, sample_times=times)
+    for threads in (2, 3, 5):
+        assert_same_results(one, simulate(net, **state, sample_times=times, threads=threads))
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5])
+@pytest.mark.parametrize("scheme", [{"private": 1}, {"private": 0}, {"tiling": "hexagonal", "sharing": "corner"}])
+def test_a_lattice_in_step_runs_to_the_same_bits_in_any_number_of_threads(scheme, threads):
+    net = Network.lattice(rows=12, cols=12, **scheme)
+    for drive, firing in (pulse(net, 1), ring_phase(net, np.zeros(144)) if "sharing" not in scheme else random(net, 1)):
+        state = {"drive": drive, "firing": firing, "t_end": 15.0, "sample_times": np.linspace(0, 15, 31)}
+        assert_same_results(simulate(net, **state), simulate(net, **state, threads=threads))
+
+
+def test_simulations_in_several_threads_can_have_several_threads_each():
+    net = Network.lattice(rows=12, cols=12, private=1)
+    drive, firing = pulse(net, 1)
+    state = {"drive": drive, "firing": firing, "t_end": 5.0, "record": ("events",)}
+    one = simulate(net, **state)
+    with ThreadPoolExecutor(3) as pool:
+        for other in pool.map(lambda threads: simulate(net, **state, threads=threads), (2, 3, 2)):
+            assert_same_bits(one, other)
+
+
+def test_a_thread_that_fails_ends_those_that_wait_for_it():
+    def advance(block, meeting):
+        rounds = 0
+        while meet(meeting, 3, rounds + 1):
+            rounds += 1
+            if block == 1 and rounds == 5:
+                raise MemoryError("no room for the switches")
+        return rounds
+
+    started = threading.active_count()
+    with pytest.raises(MemoryError, match="no room"):
+        in_step(3, advance)
+    assert threading.active_count() == started
+
+
+def test_an_interrupt_ends_all_threads_of_a_long_run():
+    code = """if True:
+        import numpy as np
+        from kernels.lattice import Network, pulse, simulate
+        net = Network.lattice(rows=16, cols=16)
+        drive, firing = pulse(net, 1)
+        simulate(net, drive=drive, firing=firing, t_end=1.0, record=(), threads=2)
+        print("ready", flush=True)
+        simulate(net, drive=drive, firing=firing, t_end=1e6, record=(), threads=2)
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert "KeyboardInterrupt" in errors
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"threads": 0}, r"threads=0: must be a whole number >= 1"),
+        ({"threads": 1.5}, r"threads=1.5: must be a whole number >= 1"),
+        ({"threads": True}, r"threads=True: must be a whole number >= 1"),
+        ({"threads": 2, "delay": 0.0}, r"threads=2: must be 1 at delay=0, whose instants"),
+        ({"threads": 2, "device": "cuda"}, r"threads=2: must be 1 with device='cuda'"),
+    ],
+)
+def test_threads_that_cannot_be_used_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         simulate(ring(3), **{**GOOD, **wrong})

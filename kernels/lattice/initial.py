@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from kernels.lattice.network import Network
+from kernels.lattice.tilings import BLOCK
 
 State = tuple[np.ndarray, np.ndarray]
 
@@ -31,9 +32,14 @@ def pulse(net: Network, seed: int | np.random.SeedSequence) -> State:
     rng = np.random.default_rng(seed)
     firing = np.zeros(net.n_neurons, bool)
     firing[net.rings[np.arange(net.n_rings), rng.integers(net.ring_sizes)]] = True
-    spread = rng.uniform(-PULSE_SPREAD, PULSE_SPREAD, net.n_neurons)
-    voltage = np.where(firing, PULSE_FIRING + spread, (PULSE_RESTING + spread) * net.resting_input)
-    return _input(net, firing) - voltage, firing
+    # In place, for the sake of large lattices.
+    voltage = rng.uniform(-PULSE_SPREAD, PULSE_SPREAD, net.n_neurons)
+    np.add(voltage, PULSE_FIRING, out=voltage, where=firing)
+    np.add(voltage, PULSE_RESTING, out=voltage, where=~firing)
+    np.multiply(voltage, net.resting_input, out=voltage, where=~firing)
+    drive = _input(net, firing)
+    drive -= voltage
+    return drive, firing
 
 
 def random(net: Network, seed: int | np.random.SeedSequence) -> State:
@@ -199,5 +205,10 @@ def _wrap(phase: np.ndarray) -> np.ndarray:
 
 def _input(net: Network, firing: np.ndarray) -> np.ndarray:
     """Input of every neuron while those marked in ``firing`` fire, float64 [neuron]."""
-    from_resting = np.repeat(~firing, np.diff(net.indptr))
-    return np.bincount(net.successors, net.weights * from_resting, minlength=net.n_neurons)
+    arriving = np.zeros(net.n_neurons)
+    for start in range(0, net.n_neurons, BLOCK):
+        ends = net.indptr[start : start + BLOCK + 1]
+        edges = slice(ends[0], ends[-1])
+        from_resting = np.repeat(~firing[start : start + BLOCK], np.diff(ends))
+        np.add.at(arriving, net.successors[edges], net.weights[edges] * from_resting)
+    return arriving

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.lattice.tilings import COMBINES, MAX_INT32, SIDES, check_scheme, lattice_rings, ring_neighbours
+from kernels.lattice.tilings import BLOCK, COMBINES, MAX_INT32, SIDES, check_scheme, lattice_rings, ring_neighbours
 
 Edges = tuple[np.ndarray, np.ndarray, np.ndarray | float]  # source, target, weight [edge]; or one weight for all
 
@@ -174,20 +174,31 @@ class Network:
         # One number per edge, source * n + target: sorting them is sorting by source and then by target.
         edges = _ring_edges(rings, n)
         edges.sort()
-        edges = edges[np.concatenate([[True], edges[1:] != edges[:-1]])]
-        weights = np.ones(len(edges))
+        first = np.ones(len(edges), bool)
+        np.not_equal(edges[1:], edges[:-1], out=first[1:])
+        if not first.all():
+            edges = edges[first]
+        weights = None
         if extra is not None:
+            weights = np.ones(len(edges))
             source, target, weight = extra
             edges = np.concatenate([edges, np.asarray(source, np.int64) * n + target])
             order = np.argsort(edges, kind="stable")
             edges, weights = edges[order], np.concatenate([weights, np.broadcast_to(weight, len(source))])[order]
             if (repeated := edges[1:][edges[1:] == edges[:-1]]).size:
                 raise ValueError(f"extra: the edge {repeated[0] // n} -> {repeated[0] % n} exists already, must be new")
-        indptr = np.zeros(n + 1, np.int64)
-        np.cumsum(np.bincount(edges // n, minlength=n), out=indptr[1:])
-        successors = (edges % n).astype(np.int32)
+        # In place, and the weights last: what is taken meanwhile adds to the peak of memory of a large lattice.
+        successors = np.empty(len(edges), np.int32)
+        np.remainder(edges, n, out=successors, casting="unsafe")
+        edges //= n
+        edges += 1
+        indptr = np.bincount(edges, minlength=n + 1)
+        np.cumsum(indptr, out=indptr)
+        del edges, first
+        if weights is None:
+            weights = np.ones(len(successors))
         if combine == "mean":
-            weights /= np.bincount(successors, weights, minlength=n)[successors]
+            weights /= sum_by_target(successors, weights, n)[successors]
         for array in (rings, indptr, successors, weights):
             array.flags.writeable = False
         return cls(rings, indptr, successors, weights, shape)
@@ -213,15 +224,26 @@ class Network:
     @property
     def resting_input(self) -> np.ndarray:
         """Input of each neuron while all its predecessors rest, the sum of the weights into it, float64 [neuron]."""
-        return np.bincount(self.successors, self.weights, minlength=self.n_neurons)
+        return sum_by_target(self.successors, self.weights, self.n_neurons)
+
+
+def sum_by_target(successors: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
+    """Sum of the values of the edges into each of ``n`` neurons, in the order of the edges, float64 [neuron].
+
+    As ``np.bincount``, which would copy all ``successors`` to int64.
+    """
+    total = np.zeros(n)
+    for start in range(0, len(successors), BLOCK):
+        np.add.at(total, successors[start : start + BLOCK], values[start : start + BLOCK])
+    return total
 
 
 def _ring_edges(rings: np.ndarray, n: int) -> np.ndarray:
     """source * n + target of every edge of every ring, int64, in no particular order and with repetitions."""
-    previous = np.roll(rings, 1, axis=1)
     last = np.count_nonzero(rings >= 0, axis=1) - 1
-    previous[:, 0] = np.take_along_axis(rings, last[:, None], axis=1)[:, 0]
-    keys = previous.astype(np.int64)
+    keys = np.empty(rings.shape, np.int64)
+    keys[:, 1:] = rings[:, :-1]
+    keys[:, 0] = np.take_along_axis(rings, last[:, None], axis=1)[:, 0]
     keys *= n
     keys += rings
     return keys.ravel() if last.min() == rings.shape[1] - 1 else keys[rings >= 0]

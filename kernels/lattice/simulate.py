@@ -8,11 +8,12 @@ import difflib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from kernels.lattice.instant import MAX_GENERATIONS, advance_instantly
-from kernels.lattice.network import Network
+from kernels.lattice.network import Network, sum_by_target
 from kernels.lattice.windowed import NEURON, TOLERANCE, advance
 
 V_HIGH, V_LOW = 0.49, 0.2
@@ -75,6 +76,7 @@ def simulate(
     sample_times: Sequence[float] | np.ndarray = (),
     record: Sequence[str] = RECORDS,
     device: str = "cpu",
+    threads: int = 1,
 ) -> Run:
     """Advance a network from its state at t = 0 to ``t_end``, exactly: no time step, no step error.
 
@@ -95,6 +97,10 @@ def simulate(
     record : any of ``phase``, ``firing``, ``events``; what is left out costs nothing.
     device : ``cpu``, or ``cuda``: a GPU, for very large lattices with a delay > 0. The results are the same but for
         rounding. Phases and firing lie in the GPU's memory until the run is over.
+    threads : >= 1, of the CPU, with a delay > 0: each advances a block of the neurons. The results are the same to the
+        last bit. It pays from some 10^5 neurons on, on cores that nothing else uses and where neurons with
+        neighbouring numbers are neighbours in the network, as in a lattice; several runs, each in one thread, make
+        better use of the cores.
 
     Raises
     ------
@@ -110,7 +116,7 @@ def simulate(
                 f"record={name!r}: must be among {', '.join(RECORDS)}"
                 + (f"; did you mean {near[0]!r}?" if near else "")
             )
-    advance_windows = _kernel(device, delay)
+    advance_windows = _kernel(device, delay, threads)
     keeps_phase, keeps_firing, keeps_events = (name in record for name in RECORDS)
     phase = np.full((times.size, network.n_rings), np.nan) if keeps_phase else np.empty((0, 0))
     toggles = np.zeros((times.size, network.n_neurons), bool) if keeps_firing else np.empty((0, 0), bool)
@@ -130,12 +136,13 @@ def simulate(
                 f"{switching} neurons are still switching; a delay > 0 limits their rate"
             )
     else:
-        arriving = np.bincount(network.successors, np.abs(network.weights), network.n_neurons).max(initial=0.0)
+        weights = network.weights if network.weights.min(initial=0.0) >= 0 else np.abs(network.weights)
+        arriving = sum_by_target(network.successors, weights, network.n_neurons).max(initial=0.0)
         # x = u - v, and v stays between its first value and the extremes of u
         largest = arriving + max(float(drive.max()), v_high)
         neurons = np.empty(network.n_neurons, NEURON)
         neurons["X"], neurons["firing"] = drive, firing
-        neurons["base"] = neurons["ends"] = neurons["end"] = neurons["touched"] = 0
+        neurons["base"] = neurons["ends"] = neurons["end"] = neurons["touched"] = neurons["borders"] = 0
         neurons["onset"], neurons["head"] = np.nan, -1
         neurons["ring"] = -1 if slot_ring is None else slot_ring
         short = min(DELAY_LIMITED * delay / tau, math.log(v_high / v_low))
@@ -158,12 +165,18 @@ def simulate(
     )
 
 
-def _kernel(device: str, delay: float) -> Callable:
+def _kernel(device: str, delay: float, threads: int) -> Callable:
     """The kernel for a propagation delay on ``device``."""
     if device not in DEVICES:
         raise ValueError(f"device={device!r}: must be one of {', '.join(DEVICES)}")
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
+        raise ValueError(f"threads={threads!r}: must be a whole number >= 1")
+    if threads > 1 and device == "cuda":
+        raise ValueError(f"threads={threads}: must be 1 with device='cuda', which has a thread for every neuron")
+    if threads > 1 and delay == 0:
+        raise ValueError(f"threads={threads}: must be 1 at delay=0, whose instants are settled one after the other")
     if device == "cpu":
-        return advance
+        return partial(advance, threads=int(threads))
     if delay == 0:
         raise ValueError("device='cuda': needs delay > 0, got delay=0, whose instants device='cpu' settles one by one")
     from kernels.lattice import cuda  # Numba's CUDA target is loaded only where it is asked for
@@ -197,7 +210,7 @@ def check_state(
     if x.shape != shape or x.dtype.kind not in "fiu":
         raise ValueError(f"drive: must be numbers of shape {shape}, got {x.dtype} {x.shape}")
     x = x.astype(np.float64, copy=False)
-    if not (np.abs(x) <= MAX_DRIVE).all():
+    if not -MAX_DRIVE <= x.min() <= x.max() <= MAX_DRIVE:  # without a copy; a NaN fails too
         bad = int(np.flatnonzero(~(np.abs(x) <= MAX_DRIVE))[0])
         raise ValueError(f"drive[{bad}]={x[bad]}: must be finite and at most {MAX_DRIVE:g} in size")
     state = np.ascontiguousarray(firing)

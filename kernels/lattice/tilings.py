@@ -7,6 +7,7 @@ counter-clockwise.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ ORIENTATIONS = ("co", "counter")
 COMBINES = ("sum", "mean")
 BOUNDARIES = ("periodic", "open")
 MAX_INT32 = np.iinfo(np.int32).max
+BLOCK = 2**16  # items of a large array that are taken at a time, where their numbers would be copied to int64
 
 # Across each side of a tile, counter-clockwise from the right: step in row and in column to the neighbour, and which
 # of the neighbour's sides it is. Triangles with row + col even (the first entry) point up, their base on the row below.
@@ -143,15 +145,18 @@ def lattice_rings(
     """
     n_tiles, n_sides, per_side = rows * cols, SIDES[tiling], shared + private
     size = n_sides * per_side
-    slot = np.arange(n_tiles * size).reshape(n_tiles, n_sides, per_side)
+    slot = np.arange(n_tiles * size, dtype=np.int32).reshape(n_tiles, n_sides, per_side)
     if sharing in ("none", "weak"):
-        return slot.reshape(n_tiles, size).astype(np.int32)
+        return slot.reshape(n_tiles, size)
     at_corner = sharing == "corner" and tiling != "chain"
     meeting = (
         _corner_meetings(tiling, rows, cols, boundary) if at_corner else _side_meetings(tiling, rows, cols, boundary)
     )
     owner_tile, owner_side = np.divmod(np.where(meeting < 0, meeting[:, :1], meeting).min(axis=1), n_sides)
-    backwards = -np.arange(n_sides) % n_sides  # the order in which a clockwise ring travels its sides; its own inverse
+    along = np.arange(shared, dtype=np.int32)
+    backwards = (
+        -np.arange(n_sides, dtype=np.int32) % n_sides
+    )  # the order in which a clockwise ring travels its sides; its own inverse
     clockwise = np.zeros(n_tiles, bool)
     if orientation == "counter":
         clockwise = np.add(*np.divmod(np.arange(n_tiles), cols)) % 2 == 1
@@ -160,12 +165,15 @@ def lattice_rings(
     first[clockwise] = first[clockwise][:, backwards]
     # The same neuron as the slot itself, in the lowest ring that has it.
     place = slot.copy()
-    place[:, :, :shared] = first[:, :, None] + np.arange(shared)
+    place[:, :, :shared] = first[:, :, None] + along
     if orientation == "co":
         other = first != slot[:, :, 0]
-        place[:, :, :shared][other] = first[other][:, None] + np.arange(shared)[::-1]
-    number = np.cumsum(place == slot, dtype=np.int32) - np.int32(1)
-    return number[place].reshape(n_tiles, size)
+        place[:, :, :shared][other] = first[other][:, None] + along[::-1]
+    number = np.cumsum(place == slot, dtype=np.int32)
+    number -= 1
+    for start in range(0, n_tiles, BLOCK):
+        place[start : start + BLOCK] = number[place[start : start + BLOCK]]
+    return place.reshape(n_tiles, size)
 
 
 def ring_neighbours(tiling: str, rows: int, cols: int, boundary: str) -> np.ndarray:
@@ -175,7 +183,7 @@ def ring_neighbours(tiling: str, rows: int, cols: int, boundary: str) -> np.ndar
     Raises ValueError as :func:`check_tiles`.
     """
     check_tiles(tiling, rows, cols, boundary)
-    pairs = _side_meetings(tiling, rows, cols, boundary) // SIDES[tiling]
+    pairs = _side_meetings(tiling, rows, cols, boundary).astype(np.int64) // SIDES[tiling]
     pairs = pairs[pairs[:, 0] < pairs[:, 1]]
     return np.stack(np.divmod(np.unique(pairs[:, 0] * (rows * cols) + pairs[:, 1]), rows * cols), axis=1)
 
@@ -191,7 +199,7 @@ def plaquettes(tiling: str, rows: int, cols: int, boundary: str) -> np.ndarray:
     if tiling == "chain":
         return np.empty((0, 0), np.int64)
     meeting = _corner_meetings(tiling, rows, cols, boundary)
-    return meeting[meeting[:, 0] == meeting.min(axis=1)] // SIDES[tiling]
+    return meeting[meeting[:, 0] == meeting.min(axis=1)].astype(np.int64) // SIDES[tiling]
 
 
 def tile_centres(tiling: str, rows: int, cols: int) -> np.ndarray:
@@ -226,7 +234,8 @@ def _meetings(tiling: str, rows: int, cols: int, boundary: str, corners: bool) -
     height = rows if boundary == "periodic" or tiling == "chain" else rows + 2 + rows % 2
     width = cols if boundary == "periodic" else cols + 2 + cols % 2
     n_sides = SIDES[tiling]
-    row, col = np.divmod(np.arange(height * width), width)
+    integer: Any = np.int32 if height * width * n_sides <= MAX_INT32 else np.int64
+    row, col = np.divmod(np.arange(height * width, dtype=integer), width)
     kinds = np.array(ACROSS[tiling], np.int8)
     down, right, facing = np.moveaxis(kinds[(row + col) % len(kinds)], -1, 0)
     neighbour = (row[:, None] + down) % height * width + (col[:, None] + right) % width
@@ -234,13 +243,13 @@ def _meetings(tiling: str, rows: int, cols: int, boundary: str, corners: bool) -
     if corners:
         # Corner k ends side k - 1; the tile across that side is the next round the corner, and starts its side there.
         across = np.roll(across, 1, axis=1)
-    inside = np.flatnonzero((row < rows) & (col < cols))
-    meeting = np.empty((len(inside) * n_sides, TILES_PER_CORNER[tiling] if corners else 2), np.int64)
-    meeting[:, 0] = (inside[:, None] * n_sides + np.arange(n_sides)).ravel()
+    inside = np.flatnonzero((row < rows) & (col < cols)).astype(integer)
+    meeting = np.empty((len(inside) * n_sides, TILES_PER_CORNER[tiling] if corners else 2), integer)
+    meeting[:, 0] = (inside[:, None] * n_sides + np.arange(n_sides, dtype=integer)).ravel()
     for k in range(1, meeting.shape[1]):
         meeting[:, k] = across.ravel()[meeting[:, k - 1]]
     if boundary == "open":
-        number = np.full(height * width, -1)
+        number = np.full(height * width, -1, integer)
         number[inside] = np.arange(len(inside))
         tile, side = np.divmod(meeting, n_sides)
         meeting = np.where(number[tile] < 0, -1, number[tile] * n_sides + side)

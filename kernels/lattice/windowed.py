@@ -9,6 +9,10 @@ touched: X is constant while x decays, a natural end of firing is at X = v_low e
 with the switch, so that no exponential is left in the loop. The end of a firing is bounded, so a circular calendar
 with a bucket per window replaces a heap.
 
+A network can be advanced by several threads, each with a block of neurons and lists and a calendar of its own. What a
+block sends to another is posted, and taken in when all threads have met at the end of the window. Lists of deliveries
+are in order of time and source whoever brings them, so the number of threads does not change a bit.
+
 All times here are in units of tau. Owns the compiled loop; ``simulate`` owns its inputs and its results.
 """
 
@@ -19,13 +23,20 @@ import math
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
+from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
+
+from kernels.lattice.threads import LINE, in_step, item_pointer, meet
 
 TOLERANCE = 1e-12  # deliveries this close to each other are applied together (tau)
 AHEAD = 8  # items between asking for a cache line and using it; 4 to 48 are equally good
 MAX_BUCKETS = 2**20  # a bucket of the calendar spans several windows where the delay is smaller than this allows
 MAX_DECAYS = 2**16  # entries of the table of exp(-windows * delay); beyond it the exponential is computed
+
+# What a thread tells the others when they meet: where the deliveries are that it posted, their number, and the next
+# window in which its block has anything to do.
+ADDRESS, NUMBER, DUE = range(3)
 
 NEURON = np.dtype(
     [
@@ -40,6 +51,7 @@ NEURON = np.dtype(
         ("second", "i4"),  # -1: none, and in `first`: look there
         ("firing", "i1"),
         ("touched", "i1"),
+        ("borders", "i1"),  # whether it drives neurons of another thread's block
     ],
     align=True,
 )
@@ -53,15 +65,22 @@ def _prefetch(_context, array, index):  # pragma: no cover - compiled
     """Ask for the cache line of ``array[index]``, to be written to soon; nothing waits for it (LLVM's ``prefetch``)."""
 
     def generate(context, builder, signature, arguments):
-        struct = context.make_array(signature.args[0])(context, builder, arguments[0])
-        item = cgutils.get_item_pointer(context, builder, signature.args[0], struct, [arguments[1]], wraparound=False)
+        item = item_pointer(context, builder, signature, arguments)
         byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
         prefetch = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
-        function = cgutils.get_or_insert_function(builder.module, prefetch, "llvm.prefetch.p0")
+        function = get_or_insert_function(builder.module, prefetch, "llvm.prefetch.p0")
         builder.call(function, [builder.bitcast(item, byte), i32(1), i32(3), i32(1)])
         return context.get_dummy_value()
 
     return types.void(array, types.intp), generate
+
+
+@intrinsic
+def _pointer(_context, address):  # pragma: no cover - compiled
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.int64), generate
 
 
 @numba.njit(nogil=True, cache=True)
@@ -131,11 +150,10 @@ def _degree(neuron, n, indptr):  # pragma: no cover - compiled
 
 @numba.njit(nogil=True, cache=True)
 def _deliver(
-    arriving, number, neurons, indptr, successors, weights, deliveries, touched
+    arriving, number, neurons, low, high, indptr, successors, weights, deliveries, touched
 ):  # pragma: no cover - compiled
-    """Put the switches of the window before into the lists of those that they reach, each sorted by time and source.
+    """Put the block's own switches of the window before into the lists of those neurons of the block that they reach.
 
-    The order makes the sum of a group of deliveries the same in whatever order neurons are advanced.
     Returns the numbers of deliveries and of neurons touched.
     """
     n_deliveries, n_touched = 0, 0
@@ -152,12 +170,9 @@ def _deliver(
         is_near = neurons[source].first >= 0
         edge = 0 if is_near else indptr[source]
         for e in range(_degree(neurons[source], source, indptr)):
-            if is_near and e == 0:
-                n = neurons[source].first
-            elif is_near:
-                n = neurons[source].second
-            else:
-                n = successors[edge + e]
+            n = _successor(neurons[source], is_near, e, successors, edge)
+            if not low <= n < high:
+                continue
             new = deliveries[n_deliveries]
             new.offset = offset
             new.factor = factor
@@ -178,6 +193,38 @@ def _deliver(
 
 
 @numba.njit(nogil=True, cache=True)
+def _successor(neuron, is_near, e, successors, edge):  # pragma: no cover - compiled
+    if not is_near:
+        return successors[edge + e]
+    return neuron.first if e == 0 else neuron.second
+
+
+@numba.njit(nogil=True, cache=True)
+def _take_posts(
+    block, posts, neurons, low, high, deliveries, touched, n_deliveries, n_touched
+):  # pragma: no cover - compiled
+    """Put what was posted in the window before into the lists of the block; numbers as those of :func:`_deliver`.
+
+    The block's own come last, for they are older: what it put off itself.
+    """
+    threads = len(posts)
+    for other in range(block + 1, block + 1 + threads):
+        post = posts[other % threads]
+        posted = numba.carray(_pointer(post[ADDRESS]), post[NUMBER], DELIVERY)
+        for i in range(post[NUMBER]):
+            n = posted[i].next
+            if low <= n < high:
+                deliveries[n_deliveries] = posted[i]
+                _insert(neurons, n, n_deliveries, deliveries)
+                n_deliveries += 1
+                if not neurons[n].touched:
+                    neurons[n].touched = 1
+                    touched[n_touched] = n
+                    n_touched += 1
+    return n_deliveries, n_touched
+
+
+@numba.njit(nogil=True, cache=True)
 def _insert(neurons, n, at, deliveries):  # pragma: no cover - compiled
     offset, source = deliveries[at].offset, deliveries[at].source
     previous, following = -1, neurons[n].head
@@ -194,6 +241,30 @@ def _insert(neurons, n, at, deliveries):  # pragma: no cover - compiled
 
 
 @numba.njit(nogil=True, cache=True)
+def _post(
+    posted, n_posted, switches, first, last, neurons, n, low, high, indptr, successors, weights
+):  # pragma: no cover - compiled
+    """Post the switches ``first`` to ``last`` of a neuron to its successors in other blocks; all that is posted."""
+    is_near = neurons[n].first >= 0
+    edge = 0 if is_near else indptr[n]
+    for e in range(_degree(neurons[n], n, indptr)):
+        target = _successor(neurons[n], is_near, e, successors, edge)
+        if low <= target < high:
+            continue
+        posted = _larger(posted, n_posted + last - first)
+        for i in range(first, last):
+            new = posted[n_posted]
+            new.offset = switches[i].offset
+            new.factor = switches[i].factor
+            change = -switches[i].sign * switches[i].factor
+            new.jump = change if is_near else weights[edge + e] * change
+            new.source = n
+            new.next = target
+            n_posted += 1
+    return posted, n_posted
+
+
+@numba.njit(nogil=True, cache=True)
 def _send(switches, at, offset, factor, n, sign):  # pragma: no cover - compiled
     new = switches[at]
     new.offset = offset
@@ -203,25 +274,47 @@ def _send(switches, at, offset, factor, n, sign):  # pragma: no cover - compiled
     return at + 1
 
 
-@numba.njit(nogil=True, cache=True)
 def advance(
     neurons, indptr, successors, weights, H, v_high, v_low, t_end, span, short, ring_next, sample_times, phase,
-    record_events, record_firing, toggles,
-):  # fmt: skip # pragma: no cover - compiled
+    record_events, record_firing, toggles, threads=1,
+):  # fmt: skip
     """Advance the network from t = 0 to ``t_end``; fills ``phase`` and ``toggles``, changes ``neurons``.
 
     Returns the number of switches, of intervals between a neuron's onsets and of those not above ``short``; and the
-    events as three arrays, in no order within a window.
+    events as three arrays, in no order but that of each neuron's own.
     """
+    posts = np.zeros((2, threads, LINE), np.int64)
+    next_sample = np.zeros(ring_next.size, np.int32)  # of each ring, the first whose phase is not known yet
+
+    def advance_block(block, meeting):
+        return _advance_block(
+            block, meeting, posts, neurons, indptr, successors, weights, H, v_high, v_low, t_end, span, short,
+            ring_next, next_sample, sample_times, phase, record_events, record_firing, toggles,
+        )  # fmt: skip
+
+    blocks = in_step(threads, advance_block)
+    counts = sum(block[0] for block in blocks)
+    if threads == 1:
+        return counts, *blocks[0][1]
+    return counts, *(np.concatenate(parts) for parts in zip(*(block[1] for block in blocks), strict=True))
+
+
+@numba.njit(nogil=True, cache=True)
+def _advance_block(
+    block, meeting, posts, neurons, indptr, successors, weights, H, v_high, v_low, t_end, span, short, ring_next,
+    next_sample, sample_times, phase, record_events, record_firing, toggles,
+):  # fmt: skip # pragma: no cover - compiled
+    """:func:`advance` for one of the blocks; its counts, its events, and what the others may still be reading."""
+    threads = posts.shape[1]
+    low, high = block * neurons.size // threads, (block + 1) * neurons.size // threads
     per_bucket = np.int64(math.ceil(span / (H * MAX_BUCKETS)))
     heads = np.full(np.int64(span / (H * per_bucket)) + 3, -1, np.int32)
     decays = np.exp(-H * np.arange(np.int64(min(float(MAX_DECAYS), 40.0 / H)) + 2))
-    next_sample = np.zeros(ring_next.size, np.int32)  # of each ring, the first whose phase is not known yet
     counts = np.zeros(3, np.int64)
     room = 256
     arriving, leaving = np.empty(room, SWITCH), np.empty(room, SWITCH)
     deliveries = np.empty(room, DELIVERY)
-    deferred, deferred_to, n_deferred = np.empty(room, DELIVERY), np.empty(room, np.int32), 0
+    posted, posted_before, n_posted = np.empty(room, DELIVERY), np.empty(room, DELIVERY), 0
     touched = np.empty(room, np.int32)
     entries, n_entries, free = np.empty(room, ENTRY), 0, -1
     event_room = room if record_events else 0
@@ -235,18 +328,27 @@ def advance(
             unit = False
             break
     # The trigger's thresholds hold at t = 0 too.
-    for n in range(neurons.size):
+    for n in range(low, high):
         neuron = neurons[n]
         degree = indptr[n + 1] - indptr[n]
         is_near = unit and 0 < degree <= 2
         neuron.first = successors[indptr[n]] if is_near else -1
         neuron.second = successors[indptr[n] + 1] if is_near and degree == 2 else -1
+        neuron.borders = 0
+        for edge in range(indptr[n], indptr[n + 1]):
+            if not low <= successors[edge] < high:
+                neuron.borders = 1
         x = neuron.X
         if (neuron.firing and x < v_low) or (not neuron.firing and x >= v_high):
             neuron.firing = not neuron.firing
             leaving = _larger(leaving, n_leaving + 1)
             n_leaving = _send(leaving, n_leaving, 0.0, 1.0, n, 1 if neuron.firing else -1)
             leaving_degree += _degree(neuron, n, indptr)
+            if neuron.borders:
+                posted, n_posted = _post(
+                    posted, n_posted, leaving, n_leaving - 1, n_leaving, neurons, n, low, high, indptr, successors,
+                    weights,
+                )  # fmt: skip
         if neuron.firing:
             end = math.log(x / v_low)
             neuron.ends = _windows_to(end, H)
@@ -259,25 +361,20 @@ def advance(
             n_entries += 1
 
     last = np.int64(t_end / H) + 1  # one more, for what rounding puts just before the start of a window
-    k = np.int64(0)
+    k, nearest, rounds, side = np.int64(0), np.int64(0), 0, 0
     while k <= last:
-        # deliver what switched in the window before, and what was put off from its end
-        most = arriving_degree + n_deferred
+        # deliver what switched in the window before, and what was posted and put off
+        most = arriving_degree
+        for other in range(threads):
+            most += posts[side, other, NUMBER]
         deliveries = _larger(deliveries, most)
         touched = _larger(touched, most)
         n_deliveries, n_touched = _deliver(
-            arriving, n_arriving, neurons, indptr, successors, weights, deliveries, touched
+            arriving, n_arriving, neurons, low, high, indptr, successors, weights, deliveries, touched
         )  # fmt: skip
-        for i in range(n_deferred):
-            n = deferred_to[i]
-            deliveries[n_deliveries] = deferred[i]
-            _insert(neurons, n, n_deliveries, deliveries)
-            n_deliveries += 1
-            if not neurons[n].touched:
-                neurons[n].touched = 1
-                touched[n_touched] = n
-                n_touched += 1
-        n_deferred = 0
+        n_deliveries, n_touched = _take_posts(
+            block, posts[side], neurons, low, high, deliveries, touched, n_deliveries, n_touched
+        )  # fmt: skip
 
         # and turn to the neurons whose firing ends in this window
         number = k // per_bucket
@@ -330,14 +427,13 @@ def advance(
                     if firing and ends == k:
                         ends, end = k + 1, end - H
                     while d >= 0:
-                        deferred = _larger(deferred, n_deferred + 1)
-                        deferred_to = _larger(deferred_to, n_deferred + 1)
-                        deferred[n_deferred] = deliveries[d]
-                        deferred[n_deferred].offset -= H
-                        deferred[n_deferred].factor *= decays[1]
-                        deferred[n_deferred].jump *= decays[1]
-                        deferred_to[n_deferred] = n
-                        n_deferred += 1
+                        posted = _larger(posted, n_posted + 1)
+                        posted[n_posted] = deliveries[d]
+                        posted[n_posted].offset -= H
+                        posted[n_posted].factor *= decays[1]
+                        posted[n_posted].jump *= decays[1]
+                        posted[n_posted].next = n
+                        n_posted += 1
                         d = deliveries[d].next
                     break
                 X += jump
@@ -369,6 +465,10 @@ def advance(
                     heads[bucket] = entry
             if n_leaving > sent:
                 leaving_degree += _degree(neuron, n, indptr) * (n_leaving - sent)
+                if neuron.borders:
+                    posted, n_posted = _post(
+                        posted, n_posted, leaving, sent, n_leaving, neurons, n, low, high, indptr, successors, weights
+                    )  # fmt: skip
             neuron.X = X
             neuron.base = k
             neuron.ends = ends
@@ -388,10 +488,28 @@ def advance(
         arriving, leaving = leaving, arriving
         n_arriving, n_leaving = n_leaving, 0
         arriving_degree, leaving_degree = leaving_degree, 0
-        k += 1
-        if n_arriving == 0 and n_deferred == 0:
-            k = _next_end(neurons, k, last + 1, per_bucket, heads, entries)
-    return counts, event_time[:n_events], event_neuron[:n_events], event_switch[:n_events]
+        due = k + 1
+        if n_touched > 0:
+            nearest = k  # not known any more
+        if n_arriving == 0 and n_posted == 0:
+            if nearest <= k:
+                nearest = _next_end(neurons, k + 1, last + 1, per_bucket, heads, entries)
+            due = nearest
+
+        side = 1 - side
+        posts[side, block, ADDRESS] = posted.ctypes.data
+        posts[side, block, NUMBER] = n_posted
+        posts[side, block, DUE] = due
+        # By the next time they meet all have taken in what is posted now, and this list can be filled again.
+        posted, posted_before, n_posted = posted_before, posted, 0
+        rounds += 1
+        if not meet(meeting, threads, rounds):
+            break
+        k = last + 1
+        for other in range(threads):
+            k = min(k, posts[side, other, DUE])
+    events = event_time[:n_events], event_neuron[:n_events], event_switch[:n_events]
+    return counts, events, (posted, posted_before)
 
 
 @numba.njit(nogil=True, cache=True)
