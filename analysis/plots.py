@@ -62,7 +62,7 @@ def growth(summaries: Mapping[str, xr.Dataset]) -> Figure:
     Dashed: the fitted power law, over its window, where there is one.
     """
     with mpl.rc_context(STYLE):
-        figure, panels = _panels(len(summaries), 4.2, 3.4, sharey=True)
+        figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
         for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
             for colour, (label, part) in _coloured(summary):
                 time, xi, error = (np.asarray(part[key], float) for key in ("time", "xi", "xi_error"))
@@ -111,7 +111,7 @@ def along_axis(summaries: Mapping[str, xr.Dataset], axis: str) -> Figure:
     """Steady correlation length against a numeric axis of the grid, a panel per group, a curve per other scheme."""
     with mpl.rc_context(STYLE):
         summaries = {name: s for name, s in summaries.items() if axis in s.dims}
-        figure, panels = _panels(len(summaries), 4.2, 3.4, sharey=True)
+        figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
         for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
             values = np.asarray(summary[axis], float)
             for number, (label, part) in enumerate(itertools.islice(_others(summary, axis), MAX_CURVES)):
@@ -131,7 +131,7 @@ def along_axis(summaries: Mapping[str, xr.Dataset], axis: str) -> Figure:
 def against_hop(summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Steady length against the time that a switch takes to the next neuron: the delay, or a fixed-step scheme's dt."""
     with mpl.rc_context(STYLE):
-        figure, panels = _panels(len(summaries), 4.4, 3.4, sharey=True)
+        figure, panels = panel_grid(len(summaries), 4.4, 3.4, sharey=True)
         for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
             (axis,) = summary["dt"].dims
             delay, dt = (np.asarray(summary[key], float) for key in ("delay", "dt"))
@@ -156,7 +156,7 @@ def against_hop(summaries: Mapping[str, xr.Dataset]) -> Figure:
 def correlations(summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Modulus of the phase correlation at the last time against distance, a panel per group, a curve per scheme."""
     with mpl.rc_context(STYLE):
-        figure, panels = _panels(len(summaries), 4.2, 3.4, sharey=True)
+        figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
         for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
             last = summary.isel(time=-1)
             for colour, (label, part) in _coloured(last):
@@ -193,7 +193,7 @@ def evolution(summaries: Mapping[str, xr.Dataset]) -> Figure:
 def sizes(finite_size: Mapping[str, xr.Dataset]) -> Figure:
     """Steady correlation length against the size of the lattice and its extrapolation, a panel per tiling."""
     with mpl.rc_context(STYLE):
-        figure, panels = _panels(len(finite_size), 4.2, 3.4)
+        figure, panels = panel_grid(len(finite_size), 4.2, 3.4)
         for panel, (name, dataset) in zip(panels, finite_size.items(), strict=True):
             size = np.asarray(dataset["size"], float)
             for colour, (label, part) in _coloured(dataset, without="size"):
@@ -302,7 +302,8 @@ def _axis_label(summary: xr.Dataset, axis: str) -> str:
     return str(summary[axis].attrs.get("long_name", axis))
 
 
-def _panels(number: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+def panel_grid(number: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of ``number`` panels of a width and height in inches, ``PANELS_PER_ROW`` in a row."""
     columns = min(number, PANELS_PER_ROW)
     rows = math.ceil(number / columns)
     figure = Figure(figsize=(width * columns + 1.2, height * rows), layout="constrained")

@@ -1,20 +1,22 @@
 """The flow ``reduce``: finished points of a store to a summary of every scheme, kept in the store's group ``summary``.
 
-A Dask task is one scheme: all of its seeds, read once, a seed at a time, and reduced on the worker.
+A Dask task is one scheme: all of its seeds, read once, a seed at a time, and reduced on the worker. Of kinds in
+``MEASURE`` it is one seed; what was measured of the seeds is then summarised here.
 """
 
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from analysis import orbits
+from analysis import orbits, training
 from analysis.finite_size import finite_size
 from analysis.summary import summarise
-from flows.cluster import cluster, fan_out
+from flows.cluster import Workers, cluster, fan_out
 from flows.progress import Meter
 from sweeps.store import DONE, SUMMARY, StoreError, exclusive, open_store, resolve, write_summaries
 
@@ -23,21 +25,22 @@ SUMMARISE: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "lattice": summarise,
     "kuramoto": summarise,
     "rings": orbits.summarise,
+    "flipflop": training.summarise,
 }
+MEASURE: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {"flipflop": training.measure}
 
 
 @flow(name="reduce", flow_run_name="{store}")
-def run_reduce(store: str, scheduler: str | None = None, workers: int | None = None) -> list[str]:
+def run_reduce(store: str, scheduler: str | None = None, workers: Workers = None) -> list[str]:
     """Reduce the finished points of a store; returns the names of the reduced groups.
 
-    Parameters
-    ----------
-    store : local path or URL of a store.
-    scheduler, workers : as for the flow ``sweep``.
+    Args:
+        store: Local path or URL of a store.
+        scheduler: Address of a Dask scheduler; none starts local worker processes.
+        workers: Number of local worker processes; none: one per core.
 
-    Raises
-    ------
-    StoreError : nothing is there, or nothing is done yet.
+    Raises:
+        StoreError: Nothing is there, or nothing is done yet.
     """
     store = resolve(store)
     with exclusive(store):
@@ -46,21 +49,21 @@ def run_reduce(store: str, scheduler: str | None = None, workers: int | None = N
         groups = {name: dataset for name, dataset in groups.items() if (dataset["status"] == DONE).any()}
         if not groups:
             raise StoreError(f"store {store}: no point is done, there is nothing to reduce")
-        total = sum(len(list(positions_of(dataset))) for dataset in groups.values())
+        parts = {name: list(parts_of(dataset)) for name, dataset in groups.items()}
+        unit = "seeds" if all(dataset.attrs["kind"] in MEASURE for dataset in groups.values()) else "schemes"
         summaries: dict[str, xr.Dataset] = {}
-        with cluster(scheduler, workers) as client, Meter("reduce", total, "schemes") as meter:
+        with cluster(scheduler, workers) as client, Meter("reduce", sum(map(len, parts.values())), unit) as meter:
 
             @task(name="reduce-group", task_run_name="reduce-{name}", cache_policy=NO_CACHE, persist_result=False)
             def reduce_group(name: str) -> None:
-                positions = list(positions_of(groups[name]))
                 found: dict[int, xr.Dataset] = {}
-                calls = ((store, name, position) for position in positions)
-                for number, answer in fan_out(client, reduce_scheme, calls):
+                calls = ((store, name, part) for part in parts[name])
+                for number, answer in fan_out(client, reduce_part, calls):
                     if isinstance(answer, BaseException):
                         raise answer
                     found[number] = answer
                     meter.add(1)
-                summaries[name] = join(groups[name], [found[i] for i in range(len(positions))])
+                summaries[name] = gather(groups[name], [found[i] for i in range(len(found))])
 
             for name in groups:
                 reduce_group(name)
@@ -69,10 +72,35 @@ def run_reduce(store: str, scheduler: str | None = None, workers: int | None = N
     return list(groups)
 
 
-def reduce_scheme(store: str, group: str, position: dict[str, int]) -> xr.Dataset:
-    """Summary of one scheme over its finished seeds. Runs on a worker."""
+def parts_of(dataset: xr.Dataset) -> Iterator[dict[str, int]]:
+    """What is reduced at a time: the positions of all schemes, or of all finished seeds of kinds in ``MEASURE``."""
+    for position in positions_of(dataset):
+        if dataset.attrs["kind"] in MEASURE:
+            done = (dataset["status"].isel(position) == DONE).values
+            yield from (position | {"seed": int(seed)} for seed in np.flatnonzero(done))
+        else:
+            yield position
+
+
+def reduce_part(store: str, group: str, position: dict[str, int]) -> xr.Dataset:
+    """Summary of one scheme over its finished seeds, or what is measured of one seed. Runs on a worker."""
     dataset = open_store(store)[group].to_dataset().isel(position)
-    return SUMMARISE[dataset.attrs["kind"]](dataset)
+    kind = dataset.attrs["kind"]
+    return MEASURE[kind](dataset) if kind in MEASURE else SUMMARISE[kind](dataset)
+
+
+def gather(dataset: xr.Dataset, found: list[xr.Dataset]) -> xr.Dataset:
+    """The summary of a group from those of its parts, in the order of :func:`parts_of`."""
+    kind = dataset.attrs["kind"]
+    if kind not in MEASURE:
+        return join(dataset, found)
+    schemes = []
+    measured = iter(found)
+    for position in positions_of(dataset):
+        number = int((dataset["status"].isel(position) == DONE).sum())
+        seeds = [next(measured) for _ in range(number)] or [found[0].isel(seed=slice(0))]
+        schemes.append(SUMMARISE[kind](xr.concat(seeds, "seed", coords="minimal", compat="override", join="exact")))
+    return join(dataset, schemes)
 
 
 def over_sizes(summaries: dict[str, xr.Dataset]) -> dict[str, xr.Dataset]:

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis import orbit_plots, plots
+from analysis import orbit_plots, plots, training_plots
+from flows import artifacts
 from flows.reduce import FINITE_SIZE
 from sweeps.store import SUMMARY, StoreError, is_stale, is_url, open_store, resolve
 
@@ -31,7 +32,14 @@ def report(store: str, figures: str | None = None) -> list[Path]:
     """
     store = resolve(store)
     tree, summaries = open_store(store), read_summaries(store)
-    if next(iter(summaries.values())).attrs["kind"] == "rings":
+    kind = next(iter(summaries.values())).attrs["kind"]
+    if kind == "flipflop":
+        drawn = training_plots.figures(summaries)
+        print_table(
+            "learning phases: median over seeds (quartiles), in updates", training_plots.learning_rows(summaries)
+        )
+        print_table("bifurcations of the fixed points, in updates", training_plots.bifurcation_rows(summaries))
+    elif kind == "rings":
         drawn = orbit_plots.figures(summaries)
         print_table("periodic orbits of uncoupled rings", orbit_plots.rows(summaries))
     else:
@@ -128,8 +136,9 @@ def figures_folder(store: str) -> Path:
 
 
 def print_table(title: str, rows: Rows) -> None:
-    """Print a table with a title; columns of numbers are aligned to the right."""
-    header, lines = rows
+    """Print a table with a title; columns of numbers are aligned to the right. In a flow run it is an artifact too."""
+    header, lines = rows[0], list(rows[1])
+    artifacts.table(title, header, lines)
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     for number, column in enumerate(header):
         table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)

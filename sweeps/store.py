@@ -100,7 +100,18 @@ def zarr_store(location: str, read_only: bool = False) -> Any:
         from obstore.store import from_url
     except ImportError:
         raise StoreError(f"store {location}: URLs need obstore: pip install 'isochron[s3]'") from None
-    return zarr.storage.ObjectStore(from_url(location), read_only=read_only)
+    return _ObjectStore(from_url(location), read_only=read_only)
+
+
+class _ObjectStore(zarr.storage.ObjectStore):
+    """Looks before it creates, since servers exist that ignore "only if it is not there" and overwrite.
+
+    Zarr creates missing parents so; an overwritten root has lost the sweep. A store has one writer, who may look first.
+    """
+
+    async def set_if_not_exists(self, key: str, value: Any) -> None:
+        if not await self.exists(key):
+            await self.set(key, value)
 
 
 def open_store(location: str | os.PathLike[str]) -> xr.DataTree:
@@ -604,7 +615,7 @@ def _coordinates(group: Group) -> dict[str, tuple[tuple[str, ...], Any, dict[str
             if parameter != axis.name and all(isinstance(v, str | int | float) for v in values):
                 found[parameter] = ((axis.name,), list(values), _parameter_attrs(group, parameter))
     for parameter in group.kind.shape_parameters:
-        if parameter in group.fixed:
+        if isinstance(group.fixed.get(parameter), str | int | float):
             found[parameter] = ((), group.fixed[parameter], _parameter_attrs(group, parameter))
     for dim, (marks, attrs) in group.kind.coordinates(group.first(), group.record).items():
         found[dim] = ((dim,), marks, attrs)

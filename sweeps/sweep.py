@@ -279,7 +279,7 @@ def parse(table: Mapping[str, Any], name: str = "sweep", where: str = "the sweep
         for group in sweep.groups():
             for index, _ in group.distinct_points():
                 point = group.point(index)
-                kind.check(point)
+                kind.check(point, record)
                 if (need := kind.memory(point, record)) > have:
                     raise ValueError(
                         f"{group.name}: a point takes about {need:,} bytes of memory; must be at most the {have:,} of "

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 import isochron
-from flows.reduce import join, over_sizes, positions_of, reduce_scheme
+from flows.reduce import gather, over_sizes, parts_of, reduce_part
 from flows.report import compare, read_summaries, report
 from sweeps.store import write_summaries
 from sweeps.sweep import from_definition, load, parse, presets
 from tests.serial import run_serially
 
-FEW = {"size": [6, 8], "seed": [0, 1], "ring_size": [4, 5]}
+FEW = {"size": [6, 8], "seed": [0, 1], "ring_size": [4, 5], "length": [12], "cell": ["rnn", "gru"]}
 SHORT = {"t_end": 60.0, "samples": 8}
+BRIEF = {"checkpoints": 2, "heldout": 16, "probe": 2}
 
 
 def small(name):
@@ -19,9 +20,15 @@ def small(name):
     definition = load(name).definition()
     axes = {axis["name"]: {"label": axis["labels"], **axis["values"]} for axis in definition["axes"]}
     axes |= {key: values for key, values in FEW.items() if key in axes}
+    for axis in axes.values():
+        if isinstance(axis, dict) and "clock" in axis:  # every clock costs a compilation per cell
+            axis |= {key: [values[0], values[-1]] for key, values in axis.items()}
     fixed = {key: FEW[key][0] if key in FEW else value for key, value in definition["fixed"].items()}
     record = dict(definition["record"])
-    if definition["kind"] != "rings":
+    if definition["kind"] == "flipflop":
+        fixed |= {"n_hidden": 6, "batch": 4}
+        record |= {**BRIEF, "iterations": 20, "then_iterations": min(record["then_iterations"], 20)}
+    elif definition["kind"] != "rings":
         record |= {**SHORT, "t_start": None}
     else:
         fixed["states"] = 8
@@ -36,7 +43,7 @@ def study(location, sweep):
     tree, summaries = isochron.open(location), {}
     for group in tree.children:
         dataset = tree[group].to_dataset()
-        summaries[group] = join(dataset, [reduce_scheme(location, group, at) for at in positions_of(dataset)])
+        summaries[group] = gather(dataset, [reduce_part(location, group, at) for at in parts_of(dataset)])
     write_summaries(location, summaries | {f"finite_size/{name}": d for name, d in over_sizes(summaries).items()})
     return report(location)
 

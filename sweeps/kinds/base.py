@@ -101,7 +101,8 @@ class Kind:
     shape_parameters : the parameters that set the shape of the recorded arrays; points that agree in them share a
         group of the store.
     group_name : ``parameters -> name`` of that group.
-    check, check_record : raise ValueError for a combination of values that cannot run.
+    check_record : ``record ->``, raises ValueError for a combination of values that cannot run.
+    check : ``(parameters, record) ->`` does so for a grid point.
     variables : ``(parameters, record) -> {name: Variable}``.
     coordinates : ``(parameters, record) -> {dim: (values, attrs)}`` of the recorded dimensions.
     scalars : the numbers that every point yields.
@@ -118,7 +119,7 @@ class Kind:
     record: type[Record]
     shape_parameters: tuple[str, ...]
     group_name: Callable[[Any], str]
-    check: Callable[[Any], None]
+    check: Callable[[Any, Any], None]
     check_record: Callable[[Any], None]
     variables: Callable[[Any, Any], dict[str, Variable]]
     coordinates: Callable[[Any, Any], dict[str, tuple[np.ndarray, dict[str, Any]]]]

@@ -30,7 +30,7 @@ class KuramotoParameters(Parameters):
         return 1 if self.tiling == "chain" else self.size, self.size
 
 
-def check(parameters: KuramotoParameters) -> None:
+def check(parameters: KuramotoParameters, record: LatticeRecord) -> None:
     from kernels.lattice.tilings import check_tiles
 
     if parameters.frequencies == "identical" and parameters.width > 0:

@@ -71,7 +71,7 @@ def group_name(parameters: Any) -> str:
     return f"{parameters.tiling}-{parameters.size}" + ("-open" if parameters.boundary == "open" else "")
 
 
-def check(parameters: LatticeParameters) -> None:
+def check(parameters: LatticeParameters, record: LatticeRecord) -> None:
     from kernels.lattice import check_scheme
     from kernels.lattice.simulate import MAX_DELAY, MIN_DELAY
 

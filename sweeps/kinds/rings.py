@@ -38,7 +38,7 @@ def group_name(parameters: RingsParameters) -> str:
     return f"states-{parameters.states}"
 
 
-def check(parameters: RingsParameters) -> None:
+def check(parameters: RingsParameters, record: RingsRecord) -> None:
     from kernels.orbits import MAX_NECKLACE, n_necklaces
 
     if parameters.v_low >= parameters.v_high:

@@ -1,0 +1,308 @@
+"""What is drawn from a training run: of one seed its phases, fixed points and bifurcations, then all seeds together.
+
+The flow ``reduce`` calls ``measure`` on every seed and ``summarise`` on the seeds of a scheme; the measurements
+themselves are in their own modules.
+"""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from analysis.attractors import classify_attractors
+from analysis.bifurcations import TYPES, find_bifurcations, first_bifurcation
+from analysis.coincidence import coincidence
+from analysis.fixed_points import choose_starts, continue_fixed_points
+from analysis.growth import flags
+from analysis.learning_phases import learning_phases
+from analysis.orbits import wilson
+from analysis.time_encoding import counting, eigenplane, elapsed_steps, phase_encoding, restricted_accuracy
+
+N_STARTS = 8  # of the search at every checkpoint, two of them on the orbit under the symbol alone
+ORBIT_STEPS = 200  # under a constant symbol, of which the second half is kept
+
+
+def measure(dataset: xr.Dataset) -> xr.Dataset:
+    """Measure one trained network through its training.
+
+    Parameters
+    ----------
+    dataset : a group of a ``flipflop`` store at one seed: curves over ``iteration``, weights over ``checkpoint``.
+    """
+    dataset = dataset.load(scheduler="sync")
+    measured = _phases(dataset)
+    measured.update(dataset[["ti_accuracy", "td_accuracy", "td_base_accuracy", "last_period", "length"]])
+    measured.update(_fixed_points(dataset))
+    return measured.expand_dims("seed")
+
+
+def _phases(dataset: xr.Dataset) -> xr.Dataset:
+    """Learning phases of the first task, and with ``then_`` those of the second, from where it begins."""
+    begins = int(dataset["then_from"])
+    curves = dataset[["ti_accuracy", "td_accuracy"]]
+    first = curves.isel(iteration=slice(0, begins))
+    phases = learning_phases(first["ti_accuracy"], first["td_accuracy"], float(dataset["td_base_accuracy"]))
+    if begins < dataset.sizes["iteration"]:
+        second = curves.isel(iteration=slice(begins, None))
+        second = second.assign_coords(iteration=second["iteration"] - begins)
+        then = learning_phases(second["ti_accuracy"], second["td_accuracy"], float(dataset["then_td_base_accuracy"]))
+        phases.update({f"then_{name}": variable for name, variable in then.data_vars.items()})
+    return phases
+
+
+def network(dataset: xr.Dataset, checkpoint: int | slice = slice(None)) -> Any:
+    """``kernels.rnn.Weights`` of a group at one seed and at a position (or slice) along ``checkpoint``; float64."""
+    from kernels.rnn import Weights
+
+    names = ("recurrent_weights", "input_weights", "bias", "readout_weights", "readout_bias")
+    return Weights(*(dataset[name].isel(checkpoint=checkpoint).values.astype(float) for name in names))
+
+
+@cache
+def step_of(cell: str) -> Any:
+    """``((weights, u), h) -> h'`` of a cell; the same object at every call, so that JAX compiles what uses it once."""
+    from kernels.rnn import step
+
+    def advance(parameters: Any, h: Any) -> Any:
+        weights, u = parameters
+        return step(cell, weights, h, u)
+
+    return advance
+
+
+def _fixed_points(dataset: xr.Dataset) -> xr.Dataset:
+    """Fixed points under every symbol alone through training, and what the last network does."""
+    cell, symbols = str(dataset["cell"].values), dataset["symbol"].values
+    weights, checkpoint = network(dataset), dataset["checkpoint"].values
+    n_paths, n_checkpoints = len(symbols), len(checkpoint)
+    parameters = (
+        type(weights)(*(np.broadcast_to(part, (n_paths, *part.shape)) for part in weights)),
+        np.broadcast_to(np.eye(n_paths)[:, None], (n_paths, n_checkpoints, n_paths)),
+    )
+    starts, orbits = _starts(cell, weights, dataset["probe_symbols"].values.astype(int))
+    paths = continue_fixed_points(step_of(cell), parameters, starts, checkpoint)
+    found = xr.concat([_path(branches) for branches in paths], "symbol").assign_coords(symbol=dataset["symbol"])
+    null = int(dataset["null_symbol"])
+    at = (
+        found["bifurcation"].values if null < 0 else found["bifurcation"].where(found["symbol"] == symbols[null]).values
+    )
+    first = int(np.nanargmin(at)) if np.isfinite(at).any() else max(null, 0)
+    for name in [str(name) for name in found if str(name).startswith("bifurcation")]:
+        found[f"first_{name}"] = found[name].isel(symbol=first, drop=True)
+    found["first_bifurcation_symbol"] = ((), first, {"long_name": "symbol of the first bifurcation, its index"})
+    last = _LastNetwork(dataset, cell, [branches.isel(checkpoint=-1) for branches in paths], orbits)
+    found.update(last.attractors())
+    if int(dataset["last_period"]):
+        found.update(last.time_of_day(first))
+    elif null >= 0:
+        found.update(last.counting(null))
+    return found
+
+
+def _path(branches: xr.Dataset) -> xr.Dataset:
+    """What is kept of the branches under one symbol."""
+    eigenvalues = branches["eigenvalues"].isel(branch=_principal(branches["exists"])).rename(hidden="eigenvalue")
+    eigenvalues = eigenvalues.drop_vars("eigenvalue", errors="ignore")
+    leading = eigenvalues.isel(eigenvalue=0)
+    event = first_bifurcation(find_bifurcations(branches))
+    ones, iterations = {"units": "1"}, {"units": "iterations"}
+    kept: dict[str, Any] = {
+        "eigenvalue_real": eigenvalues.real.assign_attrs(long_name="eigenvalue, real part", **ones),
+        "eigenvalue_imag": eigenvalues.imag.assign_attrs(long_name="eigenvalue, imaginary part", **ones),
+        "leading_modulus": abs(leading).assign_attrs(long_name="modulus of the leading eigenvalue", **ones),
+        "leading_angle": abs(xr.apply_ufunc(np.angle, leading)).assign_attrs(
+            long_name="argument of the leading eigenvalue", units="rad"
+        ),
+        "fixed_points": branches["number"].assign_attrs(long_name="fixed points", **ones),
+        "stable_fixed_points": branches["number_stable"].assign_attrs(long_name="stable fixed points", **ones),
+        "share_converged": branches["share_converged"],
+        "second_stable": _second_stable(branches),
+        "bifurcation": event["checkpoint"].assign_attrs(
+            long_name="first bifurcation that changes an attractor", comment="NaN: none", **iterations
+        ),
+        "bifurcation_low": event["checkpoint_low"].assign_attrs(long_name="last checkpoint before it", **iterations),
+        "bifurcation_high": event["checkpoint_high"].assign_attrs(long_name="first checkpoint after it", **iterations),
+        "bifurcation_angle": event["angle"].assign_attrs(long_name="argument of the crossing eigenvalue", units="rad"),
+        "bifurcation_type": event["type"].assign_attrs(long_name="type of the bifurcation", **flags(TYPES)),
+    }
+    return xr.Dataset(kept)
+
+
+def _principal(exists: xr.DataArray) -> int:
+    """The branch that has been there from the beginning, and of those the one that stays longest."""
+    there = exists.transpose("branch", "checkpoint").values
+    return int(np.lexsort((there.sum(axis=1), there[:, 0]))[-1])
+
+
+def _second_stable(branches: xr.Dataset) -> xr.DataArray:
+    """First checkpoint from which on there are two stable points or more, at it and at the next one; NaN: never."""
+    two = branches["number_stable"].values >= 2
+    stays = two & np.append(two[1:], two[-1:])
+    at = branches["checkpoint"].values[stays.argmax()] if stays.any() else np.nan
+    return xr.DataArray(
+        float(at), attrs={"long_name": "first checkpoint with two stable points", "units": "iterations"}
+    )
+
+
+class _LastNetwork:
+    """What the network of the last checkpoint does: its attractors, and how its states encode time."""
+
+    def __init__(self, dataset: xr.Dataset, cell: str, branches: list[xr.Dataset], orbits: np.ndarray) -> None:
+        self.dataset, self.cell, self.branches = dataset, cell, branches
+        self.weights = network(dataset, -1)
+        self.ends = orbits[:, -1]  # [symbol, state]: of the orbit under every symbol alone
+        self.inputs = np.eye(len(orbits))
+        self.states = dataset["probe_state"].rename(probe="sequence", state="hidden").astype(float)
+
+    def point(self, symbol: int) -> np.ndarray:
+        """Fixed point [state] under a symbol: the one that has been there longest; NaN where there is none."""
+        exists = self.branches[symbol]["exists"].values
+        born = self.branches[symbol]["born"].fillna(-1).values
+        there = np.flatnonzero(exists)
+        if not there.size:
+            return np.full(self.ends.shape[-1], np.nan)
+        return self.branches[symbol]["h"].values[there[born[there].argmin()]]
+
+    def basis(self, symbol: int, point: np.ndarray, dimensions: int) -> np.ndarray:
+        """Leading eigenvectors [dimension, state] of the Jacobian at a point under a symbol."""
+        return eigenplane(jacobian_at(self.cell, self.weights, self.inputs[symbol], point), dimensions)
+
+    def attractors(self) -> xr.Dataset:
+        """Attractor under every symbol alone, reached from the state 0."""
+        number = len(self.ends)
+        parameters = (type(self.weights)(*(np.broadcast_to(part, (number, *part.shape)) for part in self.weights)),
+                      self.inputs)  # fmt: skip
+        found = classify_attractors(step_of(self.cell), parameters, self.ends, exponents=1)
+        names = ("attractor", "period", "lyapunov", "rotation_number", "rotation_error")
+        renamed = {"map": "symbol", "period": "attractor_period"}
+        kept = found[list(names)].isel(exponent=0).drop_vars(["map", "exponent"], errors="ignore").rename(renamed)
+        return kept.assign_coords(symbol=self.dataset["symbol"])
+
+    def time_of_day(self, symbol: int) -> xr.Dataset:
+        """The angle in the eigenplane against the clock, and what a readout of three dimensions knows of it."""
+        point, period = self.point(symbol), int(self.dataset["last_period"])
+        size = self.states.sizes["hidden"]
+        if not np.isfinite(point).all() or size < 3 or self.states.sizes["time"] <= period:
+            return xr.Dataset()
+        basis = self.basis(symbol, point, 3)
+        plane = basis[:2]
+        encoding = phase_encoding(self.states, period, point, plane, skip=period)
+        dependent = self.dataset["time_dependent"].values[self.dataset["probe_symbols"].values.astype(int)] > 0
+        readout = np.zeros((self.weights.readout.shape[0], size))
+        readout[:, : self.weights.readout.shape[1]] = self.weights.readout
+        states = self.states.transpose("sequence", "time", "hidden").values
+        accuracy = restricted_accuracy(states[dependent], self.dataset["probe_targets"].values[dependent], readout,
+                                       self.weights.readout_bias, point, basis)  # fmt: skip
+        renamed = {
+            name: f"encoding_{name}" for name in ("correlation", "correlation_low", "correlation_high", "p_value")
+        }
+        found = encoding[list(renamed)].rename(renamed)
+        found["accuracy_full"] = accuracy["accuracy"]
+        found["accuracy_restricted"] = accuracy["accuracy_restricted"]
+        text = "probe states in the eigenplane, from its fixed point"
+        found["plane_states"] = (
+            ("probe", "time", "axis"),
+            (states - point) @ plane.T,
+            {"long_name": text, "units": "1"},
+        )
+        return found
+
+    def counting(self, null: int) -> xr.Dataset:
+        """The steps since the last symbol, in the states whose answer is that of the null fixed point."""
+        point = self.point(null)
+        if not np.isfinite(point).all():
+            return xr.Dataset()
+        elapsed = elapsed_steps(self.dataset["probe_symbols"].values.astype(int), null).astype(float)
+        logits = self.weights.readout @ point[: self.weights.readout.shape[1]] + self.weights.readout_bias
+        answer = int(logits[0] > 0) if len(logits) == 1 else int(logits.argmax())
+        elapsed[self.dataset["probe_targets"].values != answer] = np.nan
+        counted = counting(self.states, xr.DataArray(elapsed, dims=("sequence", "time")), point)
+        names = ("distance_rank_correlation", "probe_r2", "probe_error")
+        return counted[list(names)].rename({name: f"counting_{name.removeprefix('distance_')}" for name in names})
+
+
+def jacobian_at(cell: str, weights: Any, u: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """dF/dh [state, state_from] of a network at a state under an input, in double precision."""
+    import jax
+
+    with jax.enable_x64(True):
+        return np.asarray(_jacobian(cell)((weights, u), h))
+
+
+@cache
+def _jacobian(cell: str) -> Any:
+    import jax
+
+    return jax.jit(jax.jacfwd(step_of(cell), argnums=1))
+
+
+def _starts(cell: str, weights: Any, probe: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Starts [symbol, checkpoint, start, state]: the end and the mean of the orbit under the symbol, states that the
+    probe sequences visit, and random ones; and the last network's orbit under every symbol [symbol, step, state]."""
+    visited, orbits = (np.asarray(part) for part in _visit(cell)(weights, probe))
+    half = orbits[:, :, ORBIT_STEPS // 2 :]  # [checkpoint, symbol, step, state]
+    own = np.stack([half[:, :, -1], half.mean(axis=2)], axis=2)
+    chosen = np.stack([choose_starts(states, N_STARTS - 2, seed=number) for number, states in enumerate(visited)])
+    chosen = np.broadcast_to(chosen[:, None], (*own.shape[:2], *chosen.shape[1:]))
+    return np.concatenate([own, chosen], axis=2).swapaxes(0, 1), orbits[-1]
+
+
+@cache
+def _visit(cell: str) -> Any:
+    """(weights [checkpoint, ...], probe [sequence, time]) -> the states that every network visits on the probe
+    sequences [checkpoint, time, sequence, state] and under every symbol alone [checkpoint, symbol, step, state]."""
+    import jax
+    import jax.numpy as jnp
+
+    from kernels.rnn import state_size, step
+
+    def visit(weights: Any, probe: Any) -> Any:
+        n_symbols = weights.input.shape[-1]
+
+        def advance(states: Any, symbols: Any) -> Any:
+            following = jax.vmap(lambda h, u: step(cell, weights, h, u))(states, jnp.eye(n_symbols)[symbols])
+            return following, following
+
+        def run(symbols: Any) -> Any:
+            zero = jnp.zeros((symbols.shape[1], state_size(cell, weights.bias.shape[-1])))
+            return jax.lax.scan(advance, zero, symbols)[1]
+
+        constant = jnp.broadcast_to(jnp.arange(n_symbols), (ORBIT_STEPS, n_symbols))
+        return run(probe.T), run(constant).swapaxes(0, 1)
+
+    compiled = jax.jit(jax.vmap(visit, in_axes=(0, None)))
+
+    def in_double(weights: Any, probe: Any) -> Any:
+        with jax.enable_x64(True):
+            return compiled(weights, probe)
+
+    return in_double
+
+
+def summarise(measured: xr.Dataset) -> xr.Dataset:
+    """All seeds of a scheme together.
+
+    Parameters
+    ----------
+    measured : :func:`measure` of every finished seed, along ``seed``.
+    """
+    number = measured.sizes["seed"]
+    summary = measured.copy()
+    summary["td_base_accuracy"] = measured["td_base_accuracy"].max("seed", keep_attrs=True)
+    summary["measured"] = ("seed", np.ones(number, np.int8), {"long_name": "the seed is done and measured"})
+    learned = int(np.isfinite(measured["td_learned"]).sum())
+    low, high = wilson(learned, number)
+    ones = {"units": "1"}
+    summary["learned"] = ((), learned, {"long_name": "seeds that learned the time-dependent symbols", **ones})
+    summary["learned_low"] = ((), low, {"long_name": "their fraction, lower end of Wilson's interval", **ones})
+    summary["learned_high"] = ((), high, {"long_name": "their fraction, upper end of Wilson's interval", **ones})
+    together = coincidence(measured["first_bifurcation"], measured["td_transition"])
+    summary["outcome"] = together["outcome"]
+    for name in ("median_difference", "rank_correlation"):
+        for suffix in ("", "_low", "_high"):
+            summary[f"{name}{suffix}"] = together[f"{name}{suffix}"]
+    for suffix in ("", "_low", "_high"):
+        summary[f"both{suffix}"] = together[f"fraction{suffix}"].sel(event="both", drop=True)
+    summary["n_seeds"] = ((), number, {"units": "1", "long_name": "seeds that are done"})
+    return summary

@@ -1,0 +1,303 @@
+"""Figures and table of trained networks: learning, eigenvalues through training, bifurcation beside transition."""
+
+from collections.abc import Iterator, Mapping
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.attractors import STATES as ATTRACTORS
+from analysis.bifurcations import TYPES
+from analysis.learning_phases import TD_TRANSITION
+from analysis.oscillator import gradient
+from analysis.plots import PANELS_PER_ROW, STYLE, grid_axes, panel_grid, schemes
+
+MAX_PANELS = 12
+Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
+BAND = (0.25, 0.75)
+ITERATION = "iteration (updates)"
+PHASE_LINES = {"ti_learned": ("C0", "time-independent learned"), "td_transition": ("C3", "time: transition")}
+
+
+def parts(summaries: Mapping[str, xr.Dataset]) -> Iterator[tuple[str, str, xr.Dataset]]:
+    """Label, group and summary of every scheme with a finished seed."""
+    for group, summary in summaries.items():
+        for label, at in schemes(summary[["n_seeds"]]):
+            part = summary.sel({dim: at[dim] for dim in grid_axes(summary[["n_seeds"]])})
+            if int(part["n_seeds"]):
+                part = part.isel(seed=np.flatnonzero(part["measured"].values))
+                yield (group if label == summary.attrs.get("kind") else label), group, part
+
+
+def figures(summaries: Mapping[str, xr.Dataset]) -> dict[str, Figure]:
+    """All figures of a reduced ``flipflop`` store, by name."""
+    shown = [(label, part) for label, _, part in parts(summaries)]
+    drawn = {"learning": learning, "modulus": modulus, "spectrum": spectrum, "coincidence": coincidence}
+    found = {name: draw(shown[:MAX_PANELS]) for name, draw in drawn.items()}
+    clocks = [(label, part) for label, part in shown if int(part["last_period"].max())]
+    encoded = [(label, part) for label, part in clocks if "plane_states" in part]
+    if encoded:
+        found["eigenplane"] = eigenplane(encoded[:MAX_PANELS])
+    if clocks:
+        found["oscillator"] = oscillator(clocks[:MAX_PANELS])
+    return found
+
+
+def learning(shown: list[tuple[str, xr.Dataset]]) -> Figure:
+    """TI and TD accuracy of every seed, with the medians of the phases; a panel per scheme."""
+    with mpl.rc_context(STYLE):
+        figure, panels = panel_grid(len(shown), 4.4, 3.0, sharey=True)
+        for panel, (label, part) in zip(panels, shown, strict=True):
+            iteration = part["iteration"].values
+            for name, colour, text in (("ti_accuracy", "C0", "time-independent symbols"),
+                                       ("td_accuracy", "C3", "time-dependent symbols")):  # fmt: skip
+                for curve in part[name].transpose("seed", "iteration").values:
+                    panel.plot(iteration, curve, color=colour, alpha=0.25, linewidth=0.6)
+                panel.plot(iteration, part[name].median("seed"), color=colour, label=text)
+            for name, (colour, text) in PHASE_LINES.items():
+                reached = part[name].values[np.isfinite(part[name].values)]
+                if reached.size:
+                    panel.axvline(np.median(reached), color=colour, linestyle=":", linewidth=1.2, label=text)
+            panel.axhline(float(part["td_base_accuracy"]), color="0.5", linewidth=0.8, label="best without time")
+            panel.set(title=label, xlabel=ITERATION, ylim=(0.4, 1.02))
+        _row_labels(panels, "fraction correct (training batch)")
+        _shared_legend(figure, panels)
+        return figure
+
+
+def modulus(shown: list[tuple[str, xr.Dataset]]) -> Figure:
+    """Leading modulus at the fixed points under every symbol, and TD accuracy, on one iteration axis."""
+    with mpl.rc_context(STYLE):
+        figure, panels = panel_grid(len(shown), 4.6, 3.2)
+        for panel, (label, part) in zip(panels, shown, strict=True):
+            for number, symbol in enumerate(part["symbol"].values):
+                at = part["leading_modulus"].isel(symbol=number)
+                _with_band(panel, at, "checkpoint", f"C{number}", f"leading modulus, symbol {symbol}")
+            panel.axhline(1.0, color="0.4", linewidth=0.8)
+            panel.set(title=label, xlabel=ITERATION)
+            right = panel.twinx()
+            right.spines["right"].set_visible(True)
+            right.grid(False)
+            _with_band(right, part["td_accuracy"], "iteration", "0.3", "accuracy at time-dependent symbols")
+            right.axhline(TD_TRANSITION, color="0.3", linewidth=0.8, linestyle=":")
+            right.set_ylim(0.4, 1.02)
+            right.set_ylabel("fraction correct", color="0.3")
+            handles = [axes.get_legend_handles_labels() for axes in (panel, right)]
+            panel.legend(handles[0][0] + handles[1][0], handles[0][1] + handles[1][1], loc="lower right", fontsize=7)
+        _row_labels(panels, "modulus of the leading eigenvalue")
+        return figure
+
+
+def spectrum(shown: list[tuple[str, xr.Dataset]]) -> Figure:
+    """Eigenvalues at the fixed point in the complex plane as training goes: the first seed, the first symbol."""
+    with mpl.rc_context(STYLE):
+        figure, panels = panel_grid(len(shown), 3.8, 3.4)
+        drawn = None
+        for panel, (label, part) in zip(panels, shown, strict=True):
+            one = part.isel(seed=0, symbol=_time_dependent(part))
+            real, imaginary = (
+                one[name].transpose("checkpoint", "eigenvalue") for name in ("eigenvalue_real", "eigenvalue_imag")
+            )
+            checkpoint = np.broadcast_to(one["checkpoint"].values[:, None], real.shape)
+            angle = np.linspace(0, 2 * np.pi, 361)
+            panel.plot(np.cos(angle), np.sin(angle), color="0.4", linewidth=0.8, label="unit circle")
+            drawn = panel.scatter(real, imaginary, c=checkpoint, s=3, cmap="viridis", rasterized=True)
+            limit = 1.1 * max(1.0, float(np.nanmax(np.hypot(real, imaginary))))
+            panel.set(title=f"{label}: seed {one['seed'].item()}, symbol {one['symbol'].item()}", xlabel="real part",
+                      xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")  # fmt: skip
+            figure.colorbar(drawn, ax=panel, label=ITERATION)
+        panels[0].legend(loc="lower left", fontsize=7)
+        _row_labels(panels, "imaginary part")
+        return figure
+
+
+def coincidence(shown: list[tuple[str, xr.Dataset]]) -> Figure:
+    """Iteration of the first bifurcation, with its bracket, against that of the transition, a marker per seed."""
+    with mpl.rc_context(STYLE):
+        figure, panels = panel_grid(len(shown), 3.6, 3.4)
+        for panel, (label, part) in zip(panels, shown, strict=True):
+            x, y = part["td_transition"].values, part["first_bifurcation"].values
+            kinds = part["first_bifurcation_type"].values
+            for number, kind in enumerate(TYPES):
+                here = (kinds == number) & np.isfinite(x) & np.isfinite(y)
+                if here.any():
+                    below = y - part["first_bifurcation_low"].values
+                    above = part["first_bifurcation_high"].values - y
+                    panel.errorbar(x[here], y[here], yerr=[below[here], above[here]], fmt="o", markersize=4,
+                                   elinewidth=0.8, color=f"C{number}", label=kind.replace("_", "-"))  # fmt: skip
+            both = np.concatenate([x[np.isfinite(x)], y[np.isfinite(y)]])
+            if both.size:
+                low, high = 0.9 * both.min(), 1.1 * both.max() + 1
+                panel.plot([low, high], [low, high], color="0.4", linewidth=0.8, label="at the same iteration")
+            missing = int((~(np.isfinite(x) & np.isfinite(y))).sum())
+            note = f"\n{missing} of {x.size} seeds lack one" if missing else ""
+            panel.set(title=f"{label}{note}", xlabel=f"transition: time learned to {TD_TRANSITION:g} (updates)")
+            if panel.get_legend_handles_labels()[0]:
+                panel.legend(loc="upper left", fontsize=7)
+        _row_labels(panels, "first bifurcation (updates)")
+        return figure
+
+
+def eigenplane(shown: list[tuple[str, xr.Dataset]]) -> Figure:
+    """States of the last network in the plane of the leading eigenvectors, coloured by the time of day; first seed."""
+    with mpl.rc_context(STYLE):
+        figure, panels = panel_grid(len(shown), 3.9, 3.4)
+        for panel, (label, part) in zip(panels, shown, strict=True):
+            one = part.isel(seed=0)
+            states, period = one["plane_states"].transpose("axis", "probe", "time").values, int(one["last_period"])
+            settled = states[..., period:]
+            clock = np.broadcast_to(np.arange(period, period + settled.shape[-1]) % period, settled.shape[1:])
+            x, y = settled.reshape(2, -1)
+            drawn = panel.scatter(x, y, c=clock.ravel(), s=4, cmap="twilight", rasterized=True)
+            panel.plot(0, 0, "k+", label="fixed point")
+            panel.set(
+                title=f"{label}: seed {one['seed'].item()}", xlabel="first axis of the eigenplane", aspect="equal"
+            )
+            panel.legend(loc="upper right", fontsize=7)
+            figure.colorbar(drawn, ax=panel, label="time of day (steps)")
+        _row_labels(panels, "second axis of the eigenplane")
+        return figure
+
+
+def oscillator(shown: list[tuple[str, xr.Dataset]]) -> Figure:
+    """Gradient flow of ``exp((mu + i omega) t)`` that learns ``exp(i omega* t)``, and on it the networks' leading
+    eigenvalues through training; a path per seed, from its first complex eigenvalue."""
+    with mpl.rc_context(STYLE):
+        figure, panels = panel_grid(len(shown), 4.2, 3.6)
+        for panel, (label, part) in zip(panels, shown, strict=True):
+            symbol = _time_dependent(part)
+            period, length = int(part["last_period"].max()), int(part["length"])
+            target = 2 * np.pi / period
+            mu = np.log(part["leading_modulus"].isel(symbol=symbol).transpose("seed", "checkpoint").values)
+            omega = part["leading_angle"].isel(symbol=symbol).transpose("seed", "checkpoint").values
+            low, high = min(float(np.nanmin(mu)) - 0.1, -0.5), max(float(np.nanmax(mu)) + 0.1, 0.1)
+            x, y = np.linspace(low, high, 61), np.linspace(0, min(np.pi, 3 * target), 61)
+            along_mu, along_omega = gradient(x, y[:, None], target, length)
+            size = np.hypot(along_mu, along_omega)
+            panel.streamplot(x, y, -along_mu / size, -along_omega / size, color="0.75", linewidth=0.6, density=1.1,
+                             arrowsize=0.7)  # fmt: skip
+            for number, (one_mu, one_omega) in enumerate(zip(mu, omega, strict=True)):
+                turning = np.where(one_omega > 1e-9, one_omega, np.nan)
+                panel.plot(one_mu, turning, color="C0", linewidth=0.8, alpha=0.6, label=_first(number, "networks"))
+                panel.plot(one_mu[-1], turning[-1], "o", color="C0", markersize=3, label=_first(number, "their last"))
+            panel.plot(0, target, "*", color="C3", markersize=10, label="target")
+            panel.axvline(0, color="0.4", linewidth=0.8)
+            panel.set(title=f"{label}: period {period}, symbol {part['symbol'].values[symbol]}",
+                      xlabel="mu: log of leading modulus (per step)", xlim=(low, high), ylim=(0, y[-1]))  # fmt: skip
+            panel.legend(loc="upper left", fontsize=7)
+        _row_labels(panels, "omega: its argument (rad per step)")
+        return figure
+
+
+def _first(number: int, label: str) -> str:
+    return label if number == 0 else "_"
+
+
+LEARNING = ("scheme", "seeds", "learned time", "TI learned", "TD leaves base", "transition", "TD learned", "plateau")
+BIFURCATIONS = ("scheme", "seeds", "bifurcation", "types", "both", "minus transition (95 %)", "rank correlation (95 %)",
+                "angle P / 2 pi", "TD accuracy, 3 of n dims", "attractors")  # fmt: skip
+PHASES = ("ti_learned", "td_leaves_base", "td_transition", "td_learned", "plateau")
+
+
+def learning_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
+    """Header and lines of the table of learning phases, one line for each scheme: medians over seeds (quartiles).
+
+    ``learned time``: seeds that reach 0.9 at time-dependent symbols, with Wilson's interval of 95 %.
+    """
+    lines: list[tuple[str, ...]] = []
+    for label, _, part in parts(summaries):
+        learned = f"{int(part['learned'])} ({_percent(part['learned_low'])} to {_percent(part['learned_high'])} %)"
+        lines.append((label, str(int(part["n_seeds"])), learned, *(_spread(part[name]) for name in PHASES)))
+    return LEARNING, lines
+
+
+def bifurcation_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
+    """Header and lines of the table of bifurcations, one line for each scheme.
+
+    ``bifurcation``: median over seeds (quartiles) of the first; ``both``: seeds with it and the transition; then the
+    median of its iteration minus the transition's, and Spearman's rank correlation, with bootstrap intervals; the
+    argument of the leading eigenvalue of the last network; accuracy of the restricted readout beside the full one; the
+    attractors under each symbol alone.
+    """
+    lines: list[tuple[str, ...]] = []
+    for label, _, part in parts(summaries):
+        symbol = _time_dependent(part)
+        period = part["last_period"].values
+        turns = part["leading_angle"].isel(symbol=symbol, checkpoint=-1) * xr.DataArray(period, dims="seed") / 2 / np.pi
+        restricted = full = ""
+        if "accuracy_restricted" in part:
+            restricted, full = (
+                f"{100 * float(part[f'accuracy_{name}'].mean()):.2f}" for name in ("restricted", "full")
+            )
+        lines.append(
+            (
+                label,
+                str(int(part["n_seeds"])),
+                _spread(part["first_bifurcation"]),
+                _counts(part["first_bifurcation_type"].values, TYPES),
+                f"{round(float(part['both']) * int(part['n_seeds']))}",
+                _interval(part, "median_difference", ".1f"),
+                _interval(part, "rank_correlation", ".2f"),
+                _spread(turns, ".2f") if (period > 0).all() else "",
+                f"{restricted} ({full} %)" if full else "",
+                "; ".join(
+                    f"{name}: {_counts(part['attractor'].isel(symbol=number).values, ATTRACTORS)}"
+                    for number, name in enumerate(part["symbol"].values)
+                ),
+            )
+        )
+    return BIFURCATIONS, lines
+
+
+def _counts(kinds: np.ndarray, names: tuple[str, ...]) -> str:
+    often = np.bincount(kinds.astype(int), minlength=len(names))
+    return ", ".join(f"{names[i].replace('_', ' ')} {often[i]}" for i in np.argsort(-often, kind="stable") if often[i])
+
+
+def _interval(part: xr.Dataset, name: str, form: str) -> str:
+    middle, low, high = (float(part[f"{name}{suffix}"]) for suffix in ("", "_low", "_high"))
+    if not np.isfinite(middle):
+        return "cannot tell"
+    return (
+        f"{middle:{form}} ({low:{form}} to {high:{form}})" if np.isfinite([low, high]).all() else f"{middle:{form}} (?)"
+    )
+
+
+def _percent(fraction: xr.DataArray) -> str:
+    return f"{100 * float(fraction):.0f}"
+
+
+def _spread(values: xr.DataArray, form: str = ".0f") -> str:
+    known = values.values[np.isfinite(values.values)]
+    if not known.size:
+        return "never"
+    low, middle, high = np.quantile(known, (BAND[0], 0.5, BAND[1]))
+    return f"{middle:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _time_dependent(part: xr.Dataset) -> int:
+    """The symbol under which the first bifurcation happens most often."""
+    return int(np.bincount(part["first_bifurcation_symbol"].values.astype(int)).argmax())
+
+
+def _with_band(axes: Axes, values: xr.DataArray, along: str, colour: str, label: str) -> None:
+    """Every seed thin, their median thick, and the band between quartiles."""
+    values = values.transpose("seed", along)
+    x = values[along].values
+    for curve in values.values:
+        axes.plot(x, curve, color=colour, alpha=0.2, linewidth=0.5)
+    low, middle, high = np.nanquantile(values.values, (BAND[0], 0.5, BAND[1]), axis=0)
+    axes.plot(x, middle, color=colour, label=label)
+    axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def _row_labels(panels: list[Axes], text: str) -> None:
+    for panel in panels[::PANELS_PER_ROW]:
+        panel.set_ylabel(text)
+
+
+def _shared_legend(figure: Figure, panels: list[Axes]) -> None:
+    by_label = {text: line for panel in panels for line, text in zip(*panel.get_legend_handles_labels(), strict=True)}
+    figure.legend(by_label.values(), by_label.keys(), loc="outside lower center", ncols=3, fontsize=8)

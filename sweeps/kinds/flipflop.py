@@ -1,0 +1,268 @@
+"""Sweep kind ``flipflop``: recurrent networks trained on a timed automaton, with their curves and checkpoints."""
+
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from kernels.automata import TimedAutomaton, temporal_flipflop
+from sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, one_by_one, recorded_floats
+
+GATES = {"rnn": ("h",), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}
+SECONDS_PER_UNIT = 4e-9  # of a hidden unit of one sequence, per gate, step and iteration; one core
+SECONDS_PER_WEIGHT = 1e-10  # of a recurrent weight in one sequence, per step and iteration; one core
+SECONDS_PER_STEP = 1e-5  # of a step of a whole batch
+SECONDS_PER_EIGENVALUE = 3e-8  # of a matrix, times the cube of its rows
+START_SECONDS = 0.5  # compiling, shared among the seeds that a worker trains
+PIECE = 50  # iterations whose sequences are in memory at once
+MAX_UNITS = 4096
+MAX_ITERATIONS = 10_000_000
+MAX_STEPS = 100_000
+TREATMENT = (
+    "then_period",
+    "optimizer",
+    "learning_rate",
+    "momentum",
+    "clip",
+    "initial_gain",
+    "loss_on",
+    "hold_modulus",
+    "start_modulus",
+)  # the same initial draws and sequences under every one of them: paired comparisons
+RECORDED = {
+    "loss": (("iteration",), "cross-entropy of the training batch", "nat"),
+    "ti_accuracy": (("iteration",), "accuracy at time-independent symbols of the training batch", "1"),
+    "td_accuracy": (("iteration",), "accuracy at time-dependent symbols of the training batch", "1"),
+    "heldout_loss": (("checkpoint",), "cross-entropy of held-out sequences", "nat"),
+    "heldout_ti_accuracy": (("checkpoint",), "accuracy at time-independent symbols of held-out sequences", "1"),
+    "heldout_td_accuracy": (("checkpoint",), "accuracy at time-dependent symbols of held-out sequences", "1"),
+    "heldout_td_balanced_accuracy": (
+        ("checkpoint",), "accuracy at time-dependent symbols of held-out sequences, mean over Theta = 0 and 1", "1",
+    ),
+    "recurrent_weights": (("checkpoint", "gate", "hidden", "hidden_from"), "recurrent weights W", "1"),
+    "input_weights": (("checkpoint", "gate", "hidden", "symbol"), "input weights U", "1"),
+    "bias": (("checkpoint", "gate", "hidden"), "bias b", "1"),
+    "readout_weights": (("checkpoint", "output", "hidden"), "readout weights", "1"),
+    "readout_bias": (("checkpoint", "output"), "readout bias", "1"),
+    "probe_symbols": (("probe", "time"), "symbol of the probe sequences, index into symbol", "1"),
+    "probe_theta": (("probe", "time"), "Theta of the probe sequences", "1"),
+    "probe_targets": (("probe", "time"), "state of the automaton after each symbol, index", "1"),
+    "time_dependent": (("symbol",), "whether the answer to the symbol depends on Theta", "1"),
+    "probe_state": (("probe", "time", "state"), "state after each symbol of the probe, last checkpoint", "1"),
+}  # fmt: skip
+COORDINATES = {
+    "iteration": ("updates done before this one", "iteration"),
+    "checkpoint": ("updates done", "iteration"),
+    "gate": ("gate of the cell", ""),
+    "hidden": ("hidden unit", "1"),
+    "hidden_from": ("hidden unit that a weight comes from", "1"),
+    "symbol": ("symbol of the automaton", ""),
+    "output": ("output of the readout", ""),
+    "probe": ("probe sequence", "1"),
+    "time": ("time from the start of the sequence", "step"),
+    "state": ("state variable of the network", "1"),
+}
+
+
+class FlipflopParameters(Parameters):
+    clock: Literal["periodic", "relative"] = "periodic"
+    period: int = Field(10, ge=2, description="period of the periodic clock, even, in steps")
+    threshold: int = Field(5, ge=1, description="threshold of the relative clock, in steps")
+    p: float = Field(0.2, gt=0, le=1, description="probability of a non-null symbol with the relative clock")
+    automaton: dict[str, Any] | None = Field(
+        None, description="an automaton of the user's, as kernels.automata.load_automaton reads it, with its own clock"
+    )
+    then_period: int = Field(0, ge=0, description="period to go on with for then_iterations; 0: the same task")
+    length: int = Field(60, ge=1, le=MAX_STEPS, description="steps of a sequence")
+    batch: int = Field(128, ge=1, le=MAX_STEPS, description="sequences of an iteration")
+    cell: Literal["rnn", "gru", "lstm"] = "rnn"
+    n_hidden: int = Field(32, ge=1, le=MAX_UNITS, description="hidden units")
+    optimizer: Literal["adam", "sgd", "rmsprop"] = "adam"
+    learning_rate: float = Field(3e-3, gt=0, description="step size of the optimizer")
+    momentum: float = Field(0.0, ge=0, lt=1, description="momentum of sgd and rmsprop")
+    clip: float = Field(0.0, ge=0, description="largest global norm of the gradient; 0: any")
+    initial_gain: float = Field(1.0, ge=0, description="factor of the initial recurrent weights")
+    loss_on: Literal["all", "non-null"] = "all"
+    hold_modulus: float = Field(0.0, ge=0, description="bound on the leading modulus at the fixed points; 0: none")
+    start_modulus: float = Field(0.0, ge=0, description="leading modulus of the initial network; 0: as it comes")
+
+    def task(self) -> TimedAutomaton:
+        """The automaton to learn; ValueError where the parameters make none."""
+        if self.automaton is not None:
+            return TimedAutomaton.from_table(self.automaton)
+        if self.clock == "periodic":
+            return temporal_flipflop("periodic", period=self.period)
+        return temporal_flipflop("relative", threshold=self.threshold, p=self.p)
+
+    def then_task(self) -> TimedAutomaton:
+        """The automaton to go on with."""
+        return temporal_flipflop("periodic", period=self.then_period) if self.then_period else self.task()
+
+
+class FlipflopRecord(Record):
+    iterations: int = Field(1000, ge=1, le=MAX_ITERATIONS, description="updates of the weights")
+    then_iterations: int = Field(0, ge=0, le=MAX_ITERATIONS, description="updates on the second task, after those")
+    checkpoints: int = Field(100, ge=1, le=100_000, description="checkpoints after the initial one, of either task")
+    spacing: Literal["linear", "log"] = "linear"
+    heldout: int = Field(512, ge=1, le=MAX_STEPS, description="held-out sequences, the same for every point")
+    probe: int = Field(16, ge=1, le=MAX_STEPS, description="sequences whose states are recorded after the last update")
+
+    def at(self) -> np.ndarray:
+        """Checkpoints of the first task, in updates."""
+        return _spaced(self.iterations, self.checkpoints, self.spacing)
+
+    def then_at(self) -> np.ndarray:
+        """Checkpoints of the second task, in updates since it began."""
+        return _spaced(self.then_iterations, self.checkpoints, self.spacing)
+
+    def checkpoint(self) -> np.ndarray:
+        """Checkpoints of both tasks, in updates."""
+        return np.append(self.at(), self.iterations + self.then_at()[1:])
+
+
+def _spaced(iterations: int, count: int, spacing: str) -> np.ndarray:
+    if spacing == "linear" or iterations == 0:
+        return np.linspace(0, iterations, count + 1 if iterations else 1).astype(np.int64)
+    return np.unique(np.append(0, np.geomspace(1, iterations, count).round().astype(np.int64)))
+
+
+def group_name(parameters: FlipflopParameters) -> str:
+    task = "automaton" if parameters.automaton is not None else parameters.clock
+    return f"{task}-{parameters.cell}-{parameters.n_hidden}-T{parameters.length}"
+
+
+def check(parameters: FlipflopParameters, record: FlipflopRecord) -> None:
+    parameters.task(), parameters.then_task()
+    if parameters.then_period and (parameters.automaton is not None or parameters.clock != "periodic"):
+        raise ValueError(f"then_period={parameters.then_period}: must be 0 without clock='periodic'")
+    if parameters.then_period and not record.then_iterations:
+        raise ValueError(f"then_period={parameters.then_period}: must be 0 with then_iterations=0 in record")
+    if parameters.momentum and parameters.optimizer == "adam":
+        raise ValueError(f"momentum={parameters.momentum}: must be 0 with optimizer='adam', which has its own")
+    for name in ("hold_modulus", "start_modulus"):
+        if getattr(parameters, name) and parameters.cell != "rnn":
+            raise ValueError(f"{name}={getattr(parameters, name)}: must be 0 with cell={parameters.cell!r}")
+
+
+def check_record(record: FlipflopRecord) -> None:
+    for name in ("iterations", "then_iterations"):
+        iterations = getattr(record, name)
+        if record.spacing == "linear" and iterations % record.checkpoints:
+            raise ValueError(f"checkpoints={record.checkpoints}: must divide {name}={iterations} with spacing='linear'")
+
+
+def dims(parameters: FlipflopParameters, record: FlipflopRecord) -> dict[str, int]:
+    """Length of every recorded dimension."""
+    task = parameters.task()
+    return {
+        "iteration": record.iterations + record.then_iterations,
+        "checkpoint": len(record.checkpoint()),
+        "gate": len(GATES[parameters.cell]),
+        "hidden": parameters.n_hidden,
+        "hidden_from": parameters.n_hidden,
+        "symbol": len(task.symbols),
+        "output": 1 if len(task.states) == 2 else len(task.states),
+        "probe": record.probe,
+        "time": parameters.length,
+        "state": parameters.n_hidden * (2 if parameters.cell == "lstm" else 1),
+    }
+
+
+def variables(parameters: FlipflopParameters, record: FlipflopRecord) -> dict[str, Variable]:
+    length = dims(parameters, record)
+    found = {}
+    for name, (over, long_name, units) in RECORDED.items():
+        shape = tuple(length[dim] for dim in over)
+        found[name] = Variable(over, shape, "float32", {"long_name": long_name, "units": units}, shape)
+    return found
+
+
+def coordinates(parameters: FlipflopParameters, record: FlipflopRecord) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
+    length, task = dims(parameters, record), parameters.task()
+    outputs = [f"P({task.states[1]})"] if length["output"] == 1 else task.states
+    counted = ("iteration", "hidden", "hidden_from", "probe", "time", "state")
+    values = {dim: np.arange(length[dim]) for dim in counted} | {"checkpoint": record.checkpoint()}
+    values |= {"gate": np.array(GATES[parameters.cell]), "symbol": np.array(task.symbols), "output": np.array(outputs)}
+    return {dim: (values[dim], {"long_name": text} | ({"units": unit} if unit else {}))
+            for dim, (text, unit) in COORDINATES.items()}  # fmt: skip
+
+
+def estimate(parameters: FlipflopParameters, record: FlipflopRecord) -> float:
+    gates, n = len(GATES[parameters.cell]), parameters.n_hidden
+    per_sequence = gates * n * (SECONDS_PER_UNIT + n * SECONDS_PER_WEIGHT)
+    per_iteration = parameters.length * (SECONDS_PER_STEP + parameters.batch * per_sequence)
+    held = n**3 * SECONDS_PER_EIGENVALUE if parameters.hold_modulus else 0.0
+    return START_SECONDS + (record.iterations + record.then_iterations) * (per_iteration + held)
+
+
+def memory(parameters: FlipflopParameters, record: FlipflopRecord) -> int:
+    sequences = PIECE * parameters.length * parameters.batch * 4
+    states = 4 * len(GATES[parameters.cell]) * parameters.length * parameters.n_hidden
+    return sequences + states * (4 * parameters.batch + record.heldout) + recorded_floats(variables(parameters, record))
+
+
+def run_point(parameters: FlipflopParameters, seed: np.random.SeedSequence, record: FlipflopRecord) -> Outcome:
+    from kernels.rnn import train, weights_at
+
+    first, second = seed.spawn(2)
+    names = ("cell", "n_hidden", "length", "batch", "optimizer", "learning_rate", "momentum", "initial_gain", "loss_on")
+    setting: dict[str, Any] = {name: getattr(parameters, name) for name in names}
+    setting |= {"heldout": record.heldout, "probe": record.probe}
+    setting |= {name: value for name in ("clip", "hold_modulus") if (value := getattr(parameters, name))}
+    at_first: dict[str, Any] = {"start_modulus": parameters.start_modulus} if parameters.start_modulus else {}
+    task = parameters.task()
+    run = train(task, seeds=[first], iterations=record.iterations, checkpoints=record.at(),
+                **setting, **at_first)  # fmt: skip
+    diverged = run["diverged_at"].item()
+    parts = [run]
+    if record.then_iterations and diverged < 0:
+        then = train(parameters.then_task(), seeds=[second], iterations=record.then_iterations,
+                     checkpoints=record.then_at(), start=weights_at(run, slice(None), -1), **setting)  # fmt: skip
+        diverged = then["diverged_at"].item()
+        diverged += record.iterations if diverged >= 0 else 0
+        parts.append(then.isel(checkpoint=slice(1, None)))
+    if diverged >= 0:
+        return Outcome(error=f"Diverged: the loss of iteration {diverged} is not finite")
+    last = parameters.then_task() if record.then_iterations else task
+    parts = [part.isel(seed=0, probe_checkpoint=0) for part in parts]
+    targets, _ = last.run(parts[-1]["probe_symbols"].values.astype(np.int8))
+    parts[-1]["probe_targets"] = ("probe", "time"), targets
+    parts[-1]["time_dependent"] = "symbol", last.time_dependent
+    arrays = {}
+    for name, (over, _, _) in RECORDED.items():
+        along = over[0] in ("iteration", "checkpoint")
+        arrays[name] = np.concatenate([part[name].values for part in parts]) if along else parts[-1][name].values
+    scalars = {
+        "then_from": record.iterations,
+        "last_period": getattr(last.clock, "period", 0),
+        "null_symbol": -1 if last.null is None else last.null,
+        "td_base_accuracy": task.td_base_accuracy(parameters.length),
+        "then_td_base_accuracy": parameters.then_task().td_base_accuracy(parameters.length),
+    }
+    return Outcome(arrays, scalars)
+
+
+FLIPFLOP = Kind(
+    name="flipflop",
+    parameters=FlipflopParameters,
+    record=FlipflopRecord,
+    shape_parameters=("clock", "cell", "n_hidden", "length", "automaton"),
+    group_name=group_name,
+    check=check,
+    check_record=check_record,
+    variables=variables,
+    coordinates=coordinates,
+    scalars={
+        "then_from": Scalar("int64", {"long_name": "iteration where the second task begins", "units": "iteration"}),
+        "last_period": Scalar("int64", {"long_name": "period of the last task's clock, 0 for none", "units": "steps"}),
+        "null_symbol": Scalar("int64", {"long_name": "index of the null symbol, -1 for none", "units": "1"}),
+        "td_base_accuracy": Scalar("float64", {"long_name": "accuracy of the best constant answer", "units": "1"}),
+        "then_td_base_accuracy": Scalar(
+            "float64", {"long_name": "accuracy of the best constant answer to the second task", "units": "1"}
+        ),
+    },
+    estimate=estimate,
+    run=one_by_one(run_point),
+    memory=memory,
+    seed_free=TREATMENT,
+)

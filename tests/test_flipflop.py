@@ -1,0 +1,113 @@
+"""Sweeps of kind ``flipflop``: training on the grid, its store, and what it refuses."""
+
+import numpy as np
+import pytest
+
+import isochron
+from sweeps.sweep import SweepError, parse
+from tests.serial import run_serially
+
+TINY = {"length": 12, "batch": 4, "n_hidden": 6}
+BRIEF = {"iterations": 20, "checkpoints": 2, "heldout": 16, "probe": 2}
+TOGGLE = {
+    "states": ["off", "dim", "on"],
+    "symbols": ["wait", "press"],
+    "null": "wait",
+    "clock": {"kind": "relative", "threshold": 2},
+    "theta0": {"off": {"wait": "off", "press": "dim"}, "dim": {"wait": "dim", "press": "on"},
+               "on": {"wait": "on", "press": "off"}},
+    "theta1": {"off": {"wait": "off", "press": "on"}, "dim": {"wait": "dim", "press": "off"},
+               "on": {"wait": "on", "press": "on"}},
+}  # fmt: skip
+
+
+def sweep(axes, fixed=(), record=()):
+    return parse(
+        {"kind": "flipflop", "seed": 7, "axes": axes, "fixed": TINY | dict(fixed), "record": BRIEF | dict(record)}
+    )
+
+
+def test_curves_checkpoints_and_probe_have_labelled_dimensions(tmp_path):
+    location = str(tmp_path / "a.zarr")
+    run_serially(location, sweep({"period": [4, 6], "seed": [0, 1]}))
+    found = isochron.open(location)["periodic-rnn-6-T12"]
+    assert (found.status == 1).all(), found.error.values
+    assert found.loss.dims == ("period", "seed", "iteration")
+    assert found.recurrent_weights.dims == ("period", "seed", "checkpoint", "gate", "hidden", "hidden_from")
+    assert found.probe_state.sizes == {"period": 2, "seed": 2, "probe": 2, "time": 12, "state": 6}
+    assert found.checkpoint.values.tolist() == [0, 10, 20]
+    assert found.symbol.values.tolist() == ["a", "b"]
+    assert np.isfinite(found.loss).all()
+    assert (found.td_base_accuracy == 0.5).all()
+
+
+def test_same_seed_same_bits_for_any_chunking_of_seeds_and_beside_any_settings(tmp_path):
+    together, alone = str(tmp_path / "together.zarr"), str(tmp_path / "alone.zarr")
+    run_serially(together, sweep({"learning_rate": [1e-3, 3e-3], "seed": [0, 1, 2]}))
+    run_serially(alone, sweep({"seed": [2]}, {"learning_rate": 3e-3}))
+    one = isochron.open(alone)["periodic-rnn-6-T12"].sel(seed=2)
+    same = isochron.open(together)["periodic-rnn-6-T12"].sel(seed=2, learning_rate=3e-3)
+    for name in ("loss", "td_accuracy", "heldout_loss", "recurrent_weights", "probe_state"):
+        np.testing.assert_array_equal(one[name].values, same[name].values)
+
+
+def test_a_diverging_run_is_a_failure_with_its_iteration_and_the_rest_finishes(tmp_path):
+    location = str(tmp_path / "a.zarr")
+    run_serially(location, sweep({"learning_rate": [1e-3, 1e38], "seed": [0, 1]}, {"optimizer": "sgd"}))
+    found = isochron.open(location)["periodic-rnn-6-T12"]
+    assert (found.status.sel(learning_rate=1e-3) == 1).all()
+    assert (found.status.sel(learning_rate=1e38) == 2).all()
+    for error in found.error.sel(learning_rate=1e38).values:
+        assert "Diverged: the loss of iteration" in error
+
+
+def test_retraining_goes_on_from_the_first_task_s_last_network(tmp_path):
+    both, first = str(tmp_path / "both.zarr"), str(tmp_path / "first.zarr")
+    run_serially(both, sweep({"seed": [3]}, {"period": 4, "then_period": 6}, {"then_iterations": 10}))
+    run_serially(first, sweep({"seed": [3]}, {"period": 4}))
+    group = "periodic-rnn-6-T12"
+    both, first = (isochron.open(location)[group].isel(seed=0) for location in (both, first))
+    assert both.checkpoint.values.tolist() == [0, 10, 20, 25, 30]
+    assert both.sizes["iteration"] == 30
+    np.testing.assert_array_equal(both.loss[:20], first.loss)
+    np.testing.assert_array_equal(both.recurrent_weights[:3], first.recurrent_weights)
+    assert (both.recurrent_weights[3] != both.recurrent_weights[2]).any()
+    assert int(both.then_from) == 20
+
+
+def test_an_automaton_of_the_user_s_is_learned_like_any_other(tmp_path):
+    location = str(tmp_path / "a.zarr")
+    run_serially(location, sweep({"seed": [0]}, {"automaton": TOGGLE}))
+    found = isochron.open(location)["automaton-rnn-6-T12"]
+    assert (found.status == 1).all(), found.error.values
+    assert found.symbol.values.tolist() == ["wait", "press"]
+    assert found.sizes["output"] == 3
+
+
+def test_log_spaced_checkpoints_begin_dense():
+    record = sweep({"seed": [0]}, record={"iterations": 1000, "checkpoints": 20, "spacing": "log"}).record
+    at = record.checkpoint()
+    assert at[:3].tolist() == [0, 1, 2]
+    assert at[-1] == 1000
+    assert (np.diff(at) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("fixed", "record", "message"),
+    [
+        ({"period": 5}, {}, "period=5: must be an even integer >= 2"),
+        ({"then_period": 6}, {}, "then_period=6: must be 0 with then_iterations=0"),
+        ({"clock": "relative", "then_period": 6}, {"then_iterations": 10}, "then_period=6: must be 0 without clock"),
+        ({"momentum": 0.9}, {}, "momentum=0.9: must be 0 with optimizer='adam'"),
+        ({"cell": "gru", "hold_modulus": 0.9}, {}, "hold_modulus=0.9: must be 0 with cell='gru'"),
+        ({"cell": "elman"}, {}, "cell='elman'"),
+        ({"learning_rate": 0.0}, {}, "learning_rate=0.0"),
+        ({"automaton": {**TOGGLE, "null": "nothing"}}, {}, "null='nothing': must be one of wait, press"),
+        ({"automaton": {"states": ["a", "b"]}}, {}, "key 'symbols': missing"),
+        ({}, {"checkpoints": 3}, "checkpoints=3: must divide iterations=20"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained_is_refused_before_it_starts(fixed, record, message):
+    with pytest.raises(SweepError) as refusal:
+        sweep({"seed": [0]}, fixed, record)
+    assert message in str(refusal.value)
