@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint format bench clean
+.PHONY: setup demo test stack-test lint format bench clean
 
 setup: $(STAMP)
 
@@ -20,6 +20,11 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
+
+# Needs Debian's postgresql, docker-compose, chromium and netcat-openbsd; .ci/run installs them.
+stack-test: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[stack]'
+	$(BIN)/python -m pytest tests/stack/stack.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -118,6 +118,27 @@ def parser() -> argparse.ArgumentParser:
         "isochron show sharing",
     )
     show.add_argument("sweep", metavar="SWEEP", help="name of a preset, or path of a sweep's TOML file")
+
+    serve = command(
+        "serve",
+        "run flows on a schedule",
+        "Register the deployments that FILE declares with Prefect's server, and run what is due until interrupted.\n"
+        "PREFECT_API_URL names the server, as `prefect server start` runs one; schedules pause while nobody serves.",
+        "isochron serve deployments/deployments.toml",
+    )
+    serve.add_argument("file", metavar="FILE", help="TOML file, a table for each deployment")
+    serve.add_argument(
+        "--scheduler", metavar="ADDRESS", help="Dask scheduler of the deployments that name none [local processes]"
+    )
+
+    certs = command(
+        "certs",
+        "make certificates for TLS between Dask processes",
+        "Make an authority, a certificate and its key for the scheduler, the workers and the clients of one Dask\n"
+        "cluster. DASK_CONFIG=DIR/dask.yaml makes a process use them for tls:// addresses.",
+        "isochron certs certs",
+    )
+    certs.add_argument("folder", metavar="DIR", help="folder to write them to; files in it are never overwritten")
     return root
 
 
@@ -125,7 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     options = parser().parse_args(arguments)
     # Prefect logs every failure with a traceback; the terminal gets one line from here, the server the whole
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    if options.command != "serve":
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     from flows import interrupt
     from sweeps.store import StoreError
     from sweeps.sweep import SweepError
@@ -263,6 +285,32 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
+def _serve(options: argparse.Namespace) -> int:
+    os.environ.setdefault("PREFECT_LOGGING_LOG_PRINTS", "true")  # of the flow runs, into Prefect's UI
+    from flows.cluster import ClusterError
+    from flows.serve import deployments, serve
+
+    served = deployments(options.file, options.scheduler)
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        raise ClusterError(
+            "no Prefect server to keep the schedules, and an embedded one fires none: run `prefect server start`, and "
+            "set PREFECT_API_URL=http://127.0.0.1:4200/api"
+        )
+    _check_prefect(url)
+    serve(served)
+    return 0
+
+
+def _certs(options: argparse.Namespace) -> int:
+    from flows.certs import CONFIG, make_certificates
+
+    expires = make_certificates(options.folder)
+    print(f"valid until {expires:%Y-%m-%d}; scheduler, workers and clients use them with")
+    print(f"  export DASK_CONFIG={Path(options.folder).absolute() / CONFIG}")
+    return 0
+
+
 def _check_store(sweep: Any, store: str) -> None:
     """Refuse a store that cannot be used, before Prefect's server takes seconds to start."""
     from sweeps.store import SweepStore, exclusive
@@ -339,6 +387,8 @@ COMMANDS = {
     "status": _status,
     "presets": _presets,
     "show": _show,
+    "serve": _serve,
+    "certs": _certs,
 }
 
 if __name__ == "__main__":

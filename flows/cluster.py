@@ -7,15 +7,18 @@ import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import resource_tracker
-from typing import Any
+from typing import Annotated, Any
 
 import dask
 from distributed import Client, LocalCluster, as_completed
 from distributed.comm.addressing import get_address_host_port
+from pydantic import Field
 
 CONNECT_TIMEOUT = "10s"
 WORKERS_TIMEOUT = 30.0  # seconds that a scheduler may be without any worker
 IN_FLIGHT_PER_THREAD = 4  # enough to hide the scheduler's latency; a million waiting tasks would fill its memory
+
+Workers = Annotated[int, Field(ge=1)] | None  # as a parameter of a flow
 
 
 class ClusterError(RuntimeError):
@@ -28,7 +31,8 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
 
     Parameters
     ----------
-    scheduler : ``tcp://host:port`` or ``tls://host:port``; None starts a local cluster on loopback.
+    scheduler : ``tcp://host:port`` or ``tls://host:port``; None starts a local cluster on loopback. The certificates
+        of ``tls://`` are those of Dask's configuration, see ``flows.certs``.
     workers : processes of the local cluster, one thread each; None: one per core.
 
     Raises
@@ -38,6 +42,8 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
     if scheduler is not None:
         try:
             get_address_host_port(scheduler, strict=True)
+            if scheduler.startswith("tls://") and dask.config.get("distributed.comm.tls.ca-file", None) is None:
+                raise ValueError("tls:// needs certificates: set DASK_CONFIG=DIR/dask.yaml of `isochron certs DIR`")
             client = Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -2,9 +2,12 @@
 
 from prefect import flow
 
+from flows import artifacts
+from flows.cluster import Workers
 from flows.reduce import run_reduce
 from flows.report import report
-from flows.sweep import SweepSummary, run_sweep
+from flows.sweep import NonNegative, SweepSummary, run_sweep
+from sweeps.sweep import load
 
 
 @flow(name="study", flow_run_name="{sweep}")
@@ -12,15 +15,29 @@ def run_study(
     sweep: str,
     store: str,
     scheduler: str | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
     retry_failed: bool = False,
     figures: str | None = None,
+    more_seeds: NonNegative = 0,
 ) -> SweepSummary:
     """Run what a store lacks of a sweep, reduce the store, print the table and draw the figures.
 
-    Parameters and errors are those of the flows ``sweep`` and ``reduce``; ``figures`` is the folder of the figures.
+    Args:
+        sweep: Path of a TOML file, or name of a preset.
+        store: Local path or URL; created, resumed or extended.
+        scheduler: Address of a Dask scheduler; none starts local worker processes.
+        workers: Number of local worker processes; none: one per core.
+        retry_failed: Run points that failed before once more.
+        figures: Folder of the figures; none: the store's path with .figures.
+        more_seeds: Go on with the seeds that the store holds beyond those of the sweep, and add this many new ones
+            once none of them is pending. For runs on a schedule.
+
+    Raises:
+        SweepError, StoreError, ClusterError: As the flows ``sweep`` and ``reduce`` do.
     """
-    summary = run_sweep(sweep, store, scheduler, workers, retry_failed)
+    summary = run_sweep(sweep, store, scheduler, workers, retry_failed, more_seeds)
     run_reduce(store, scheduler, workers)
-    report(store, figures)
+    paths = report(store, figures)
+    if paths:
+        artifacts.link(f"{load(sweep).name}-figures", str(paths[0].parent), f"{len(paths)} figures")
     return summary

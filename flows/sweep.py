@@ -12,23 +12,27 @@ import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from distributed import Client, KilledWorker
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
 
-from flows.cluster import ClusterError, cluster, fan_out
+from flows import artifacts
+from flows.cluster import ClusterError, Workers, cluster, fan_out
 from flows.progress import Meter
 from sweeps.kinds import Outcome
 from sweeps.store import Shard, StoreError, SweepStore, Work, compute_shard, exclusive, resolve, tasks
-from sweeps.sweep import Sweep, load
+from sweeps.sweep import Sweep, SweepError, from_definition, load
 
 TASKS_PER_BLOCK = 128  # a few minutes of work: what Prefect shows, retries and cancels as one
 BLOCKS_AT_ONCE = 2  # so that workers stay busy while one block ends
 FLUSH_SECONDS = 1.0  # of status that a kill of the flow may cost
 PACKAGES = ("isochron", "dask", "distributed", "xarray", "zarr", "numpy", "numba", "prefect", "jax", "optax")
+
+NonNegative = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -52,27 +56,30 @@ def run_sweep(
     sweep: str,
     store: str,
     scheduler: str | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
     retry_failed: bool = False,
+    more_seeds: NonNegative = 0,
 ) -> SweepSummary:
     """Run the points of a sweep that its store lacks.
 
-    Parameters
-    ----------
-    sweep : path of a TOML file, or name of a preset.
-    store : local path or URL; created, resumed or extended.
-    scheduler : address of a Dask scheduler; None starts local worker processes.
-    workers : number of local worker processes; None: one per core.
-    retry_failed : run points that failed before once more.
+    Args:
+        sweep: Path of a TOML file, or name of a preset.
+        store: Local path or URL; created, resumed or extended.
+        scheduler: Address of a Dask scheduler; none starts local worker processes.
+        workers: Number of local worker processes; none: one per core.
+        retry_failed: Run points that failed before once more.
+        more_seeds: Go on with the seeds that the store holds beyond those of the sweep, and add this many new ones
+            once none of them is pending. For runs on a schedule.
 
-    Raises
-    ------
-    SweepError, StoreError, ClusterError : before or instead of work that cannot be done.
+    Raises:
+        SweepError, StoreError, ClusterError: Before or instead of work that cannot be done.
     """
     started = time.perf_counter()
     definition, store = load(sweep), resolve(store)
     with exclusive(store):
         results = SweepStore.prepare(store, definition)
+        if more_seeds:
+            definition, results = _with_more_seeds(definition, results, more_seeds)
         shards = results.pending(definition, retry_failed)
         kernel_time = 0.0
         if shards:
@@ -83,8 +90,32 @@ def run_sweep(
                 finally:
                     results.flush()
         count = results.count(definition)
+    artifacts.link(
+        f"{definition.name}-store",
+        store,
+        f"{count['done']:,} points done, {count['failed']:,} failed, {count['pending']:,} pending",
+    )
     ran = sum(len(shard.points) for shard in shards)
     return SweepSummary(store, **count, ran=ran, wall_time=time.perf_counter() - started, kernel_time=kernel_time)
+
+
+def _with_more_seeds(sweep: Sweep, results: SweepStore, count: int) -> tuple[Sweep, SweepStore]:
+    """The sweep with every seed that its store holds, and ``count`` new ones where none of these is pending."""
+    if all(axis.name != "seed" for axis in sweep.axes):
+        raise SweepError(f"more_seeds={count}: sweep {sweep.name} has no axis `seed` to extend")
+    stored = [axis for group in results.groups.values() for axis in group.group.axes if axis.name == "seed"]
+    seeds = list(dict.fromkeys(seed for axis in stored for seed in axis.labels))
+    for new in (0, count):
+        seeds += range(max(seeds) + 1, max(seeds) + 1 + new)
+        definition = sweep.definition()
+        for axis in definition["axes"]:
+            if axis["name"] == "seed":
+                axis |= {"labels": seeds, "values": {"seed": seeds}}
+        sweep = from_definition(definition)
+        results = SweepStore.prepare(results.location, sweep)
+        if results.pending(sweep):
+            break
+    return sweep, results
 
 
 def _run_blocks(sweep: Sweep, results: SweepStore, shards: list[Shard], client: Client) -> float:
@@ -96,8 +127,12 @@ def _run_blocks(sweep: Sweep, results: SweepStore, shards: list[Shard], client: 
     print(f"Dask dashboard: {client.dashboard_link}", file=sys.stderr)
     blocks = [runs[i : i + TASKS_PER_BLOCK] for i in range(0, len(runs), TASKS_PER_BLOCK)]
     finished: set[Shard] = set()
+    artifacts.link("dashboard", client.dashboard_link, "Dask dashboard of this run, while it goes on")
 
-    with Meter(sweep.name, n_points) as meter:
+    with (
+        Meter(sweep.name, n_points) as meter,
+        artifacts.progress(sweep.name, lambda: len(finished) / len(shards)),
+    ):
 
         @task(
             name="block",

@@ -1,0 +1,20 @@
+# One image for every process of ours, and the object store of the profile `s3`.
+FROM python:3.11.14-slim-bookworm AS isochron
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# what the deployed flows may write; a new volume takes its owner from the folder that it covers
+RUN useradd --uid 1000 --create-home isochron && install --directory --owner isochron /certs /results
+WORKDIR /opt/isochron
+# the pinned packages first: they change more seldom than the code
+COPY constraints.txt pyproject.toml README.md LICENSE isochron.py ./
+COPY kernels kernels
+COPY analysis analysis
+COPY sweeps sweeps
+COPY flows flows
+RUN python -m pip install --constraint constraints.txt '.[s3]'
+USER isochron
+WORKDIR /results
+CMD ["isochron", "--help"]
+
+FROM rclone/rclone:1.75.2 AS s3
+RUN install -d -o 1000 -g 1000 /objects
+USER 1000:1000

@@ -1,0 +1,67 @@
+"""What a flow run leaves in Prefect's UI: its progress, links and tables. Outside a flow run nothing happens."""
+
+import contextlib
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
+from prefect.context import FlowRunContext
+
+from sweeps.store import is_url
+
+POST_SECONDS = 3.0  # between two updates of the progress
+
+
+@contextlib.contextmanager
+def progress(name: str, share_done: Callable[[], float]) -> Iterator[None]:
+    """Show the share that is done, from 0 to 1, as long as the context lasts.
+
+    A thread of its own posts it: a server that has gone away must not hold up the work.
+    """
+    if FlowRunContext.get() is None:
+        yield
+        return
+    artifact = create_progress_artifact(100 * share_done(), key=_key(f"{name}-progress"), description=name)
+    ended = threading.Event()
+
+    def post() -> None:
+        over = False
+        while not over:
+            over = ended.wait(POST_SECONDS)
+            with contextlib.suppress(Exception):  # the flow itself meets and reports whatever is wrong with the server
+                update_progress_artifact(artifact, 100 * share_done())  # type: ignore[arg-type]
+
+    thread = threading.Thread(target=post, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(timeout=POST_SECONDS)
+
+
+def link(name: str, target: str, description: str) -> None:
+    """Link to a URL or a local path, with a line that says what it is."""
+    if FlowRunContext.get() is not None:
+        url = target if is_url(target) else Path(target).absolute().as_uri()
+        create_link_artifact(url, link_text=target, key=_key(name), description=description)
+
+
+def table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """A table with a title, in Markdown."""
+    if FlowRunContext.get() is not None:
+        rows = [header, ["---"] * len(header), *lines]
+        text = "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows)
+        create_markdown_artifact(f"**{title}**\n\n{text}", key=_key(title), description=title)
+
+
+def _key(text: str) -> str:
+    """Prefect's keys are of lower-case letters, digits and dashes."""
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")

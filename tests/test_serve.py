@@ -1,0 +1,253 @@
+"""Deployments: what a file may say, what Prefect is told, and that a schedule fires by itself."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import psutil
+import pytest
+
+import isochron
+from flows.cli import main
+from flows.serve import FLOWS, deployments
+from flows.sweep import _with_more_seeds
+from sweeps.store import SweepStore, exclusive
+from sweeps.sweep import SweepError, load, parse
+from tests.serial import run_serially
+
+SMALL = {
+    "kind": "lattice",
+    "axes": {"private": [0, 1], "seed": {"start": 0, "count": 2}},
+    "fixed": {"size": 6},
+    "record": {"t_end": 40.0, "samples": 4},
+}
+SMALL_FILE = """
+kind = "lattice"
+[axes]
+private = [0, 1]
+seed = { start = 0, count = 2 }
+[fixed]
+size = 6
+[record]
+t_end = 40.0
+samples = 4
+"""
+
+
+def write(path, text):
+    path.write_text(text)
+    return str(path)
+
+
+def seeds(location):
+    return sorted(int(seed) for seed in isochron.open(location)["square-6"].seed.values)
+
+
+def grow(location, count, table=SMALL):
+    """The sweep that a run with ``more_seeds=count`` would run."""
+    sweep = parse(table)
+    with exclusive(location):
+        return _with_more_seeds(sweep, SweepStore.prepare(location, sweep), count)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", ["declares no deployment"]),
+        ("[night", ["not a readable TOML file"]),
+        ("night = 3", ["night=3", "must be a table"]),
+        ('["a/b"]\nflow = "sweep"', ["a/b", "/ % & > <"]),
+        ("[night]\nsweep = 'small.toml'", ["flow=None", "sweep, reduce, study"]),
+        ("[night]\nflow = 'report'", ["flow='report'", "sweep, reduce, study"]),
+        ("[night]\nflow = ['sweep']", ["flow=['sweep']", "sweep, reduce, study"]),
+        ("[night]\nflow = 'sweep'\nsweep = 'small.toml'", ["store", "must be given"]),
+        ("[night]\nflow = 'sweep'\nstore = 's.zarr'\nsweep = 'quickstat'", ["quickstat", "neither a readable file"]),
+        ("[night]\nflow = 'reduce'\nstore = 's.zarr'\nsweep = 'small.toml'", ["sweep", "unknown key", "store"]),
+        ("[night]\nflow = 'reduce'\nstore = 's.zarr'\nwokers = 2", ["wokers", "did you mean 'workers'"]),
+        ("[night]\nflow = 'reduce'\nstore = 's.zarr'\nworkers = 0", ["workers=0", "greater than or equal to 1"]),
+        ("[night]\nflow = 'reduce'\nstore = 's.zarr'\nworkers = '2'", ["workers='2'", "must be a valid integer"]),
+        ("[night]\nflow = 'reduce'\nstore = 's.zarr'\ncron = 'daily'", ["cron='daily'", "must be five fields"]),
+        ("[night]\nflow = 'reduce'\nstore = 's.zarr'\ncron = '61 * * * *'", ["cron='61 * * * *'"]),
+        ("[night]\nflow = 'reduce'\nstore = 's.zarr'\ninterval = 1", ["interval=1", "greater than or equal to 5"]),
+        (
+            "[night]\nflow = 'reduce'\nstore = 's.zarr'\ninterval = 60\ncron = '0 2 * * *'",
+            ["interval=60", "must not stand beside cron='0 2 * * *'"],
+        ),
+        (
+            "[a]\nflow = 'reduce'\nstore = 's.zarr'\n[b]\nflow = 'reduce'\nstore = './s.zarr'",
+            ["store=", "[b]", "[a]", "must not overlap"],
+        ),
+        (
+            "[night]\nflow = 'sweep'\nstore = 's.zarr'\nsweep = 'one.toml'\nmore_seeds = 2",
+            ["more_seeds=2", "no axis `seed`"],
+        ),
+        ("[night]\nflow = 'reduce'\nstore = 'nowhere://s.zarr'", ["nowhere://s.zarr"]),
+    ],
+)
+def test_a_wrong_deployment_is_refused_in_one_line_before_anything_starts(tmp_path, capsys, text, names):
+    write(tmp_path / "small.toml", SMALL_FILE)
+    write(tmp_path / "one.toml", 'kind = "lattice"\n[fixed]\nsize = 6\n[record]\nt_end = 1.0\nsamples = 2\n')
+    assert main(["serve", write(tmp_path / "d.toml", text)]) in (2, 3)
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    for name in names:
+        assert name in error
+
+
+def test_prefect_is_told_types_descriptions_schedules_and_that_runs_do_not_overlap(tmp_path):
+    write(tmp_path / "small.toml", SMALL_FILE)
+    text = (
+        f"[night]\nflow = 'study'\nsweep = 'small.toml'\nstore = '{tmp_path}/s.zarr'\nmore_seeds = 2\n"
+        "cron = '0 2 * * *'\n[often]\nflow = 'reduce'\nstore = 's3://bucket/s.zarr'\ninterval = 3600\n"
+        "scheduler = 'tcp://elsewhere:8786'\n"
+    )
+    night, often = deployments(write(tmp_path / "d.toml", text), scheduler="tls://dask:8786")
+    assert night.name == "night"
+    assert night.parameters == {
+        "sweep": str(tmp_path / "small.toml"),
+        "store": f"{tmp_path}/s.zarr",
+        "more_seeds": 2,
+        "scheduler": "tls://dask:8786",
+    }
+    assert often.parameters == {"store": "s3://bucket/s.zarr", "scheduler": "tcp://elsewhere:8786"}
+    assert night.schedules[0].schedule.cron == "0 2 * * *"
+    assert often.schedules[0].schedule.interval.total_seconds() == 3600
+    for deployment in (night, often):
+        assert deployment.concurrency_limit == 1
+        assert deployment.concurrency_options.collision_strategy == "CANCEL_NEW"
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_every_parameter_is_described_in_prefect(name):
+    properties = FLOWS[name].parameters.properties
+    assert all(len(known["description"]) > 20 for known in properties.values())
+    assert properties["store"]["type"] == "string"
+    assert any(choice.get("minimum") == 1 for choice in properties["workers"]["anyOf"])
+
+
+def test_the_deployments_that_come_with_it_are_valid():
+    (nightly,) = deployments("deployments/deployments.toml")
+    assert nightly.parameters["more_seeds"] > 0
+
+
+def test_each_scheduled_run_adds_seeds_beyond_those_of_the_store(tmp_path):
+    location = str(tmp_path / "s.zarr")
+    run_serially(location, parse(SMALL))
+    for expected in (5, 8):
+        run_serially(location, grow(location, 3))
+        assert seeds(location) == list(range(expected))
+    direct = parse(SMALL | {"axes": {"private": [0, 1], "seed": {"start": 0, "count": 8}}})
+    run_serially(str(tmp_path / "direct.zarr"), direct)
+    phases = [isochron.open(path)["square-6"].phase.values for path in (location, str(tmp_path / "direct.zarr"))]
+    assert (phases[0] == phases[1]).all()
+
+
+def test_seeds_that_are_still_pending_come_before_new_ones(tmp_path):
+    location = str(tmp_path / "s.zarr")
+    assert grow(location, 3).n_points == 2 * 2  # nothing has run yet
+    run_serially(location, parse(SMALL))
+    grow(location, 3)  # as a run that was killed before its first point was done
+    assert seeds(location) == list(range(5))
+    assert grow(location, 3).n_points == 2 * 5
+    assert seeds(location) == list(range(5))
+
+
+def test_a_sweep_that_gained_a_size_runs_it_with_all_the_seeds_of_its_store(tmp_path):
+    location = str(tmp_path / "s.zarr")
+    one, two = ({**SMALL, "axes": SMALL["axes"] | {"size": sizes}, "fixed": {}} for sizes in ([6], [6, 8]))
+    run_serially(location, parse(one))
+    run_serially(location, grow(location, 3, one))
+    assert grow(location, 3, two).n_points == 2 * 2 * 5
+
+
+def test_a_sweep_without_seeds_cannot_grow_by_them(tmp_path):
+    with pytest.raises(SweepError, match=r"more_seeds=3: .* no axis `seed`"):
+        grow(str(tmp_path / "s.zarr"), 3, SMALL | {"axes": {"private": [0, 1]}})
+
+
+def listening(process):
+    """Every address on which a process or one of its children accepts connections."""
+    found = set()
+    for each in (process, *process.children(recursive=True)):
+        try:
+            found |= {c.laddr.ip for c in each.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A Prefect server on SQLite, as `prefect server start` runs one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    monkeypatch.setenv("PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS", "2")
+    monkeypatch.setenv("PREFECT_RUNNER_POLL_FREQUENCY", "1")
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port}/api")
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/api/health"), 60)
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def answers(url):
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def wait_for(condition, seconds):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "waited in vain"
+        time.sleep(0.2)
+
+
+def test_without_a_server_that_keeps_schedules_nothing_is_served(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    file = write(tmp_path / "d.toml", "[a]\nflow = 'reduce'\nstore = 's.zarr'")
+    assert main(["serve", file]) == 3
+    assert "prefect server start" in capsys.readouterr().err
+
+
+def test_a_schedule_fires_by_itself_and_extends_the_sweep(tmp_path, server):
+    """With SQLAlchemy 2.1 the server starts, looks healthy, and never fires. Nothing listens beyond loopback."""
+    sweep = write(tmp_path / "small.toml", SMALL_FILE)
+    location = str(tmp_path / "s.zarr")
+    file = write(
+        tmp_path / "d.toml",
+        f"[often]\nflow = 'sweep'\nsweep = '{sweep}'\nstore = '{location}'\nmore_seeds = 1\nworkers = 1\n"
+        "interval = 5\n",
+    )
+    log = (tmp_path / "log").open("w+")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "serve", file], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    addresses = set()
+    try:
+        limit = time.monotonic() + 90
+        while not ((tmp_path / "s.zarr/square-6/seed/zarr.json").exists() and len(seeds(location)) >= 3):
+            assert time.monotonic() < limit, (tmp_path / "log").read_text()[-4000:]
+            assert process.poll() is None, (tmp_path / "log").read_text()[-4000:]
+            addresses |= listening(psutil.Process(process.pid)) | listening(psutil.Process(server.pid))
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=40) == 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        log.close()
+    assert addresses <= {"127.0.0.1", "::1"}
+    assert addresses
+    assert load(sweep).n_points == 4  # the file itself stays as it is
