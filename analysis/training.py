@@ -33,8 +33,18 @@ def measure(dataset: xr.Dataset) -> xr.Dataset:
     dataset = dataset.load(scheduler="sync")
     measured = _phases(dataset)
     measured.update(dataset[["ti_accuracy", "td_accuracy", "td_base_accuracy", "last_period", "length"]])
+    for name in ("heldout_td_accuracy", "heldout_td_balanced_accuracy"):
+        measured[name.replace("heldout", "final")] = dataset[name].isel(checkpoint=-1, drop=True)
     measured.update(_fixed_points(dataset))
+    measured["modulus_at_transition"] = _at(measured["leading_modulus"], measured["td_transition"])
     return measured.expand_dims("seed")
+
+
+def _at(values: xr.DataArray, iteration: xr.DataArray) -> xr.DataArray:
+    """Values over ``checkpoint``, interpolated linearly at an iteration; NaN for never."""
+    found = values.interp(checkpoint=iteration) if np.isfinite(iteration) else values.isel(checkpoint=0) * np.nan
+    text = f"{values.attrs['long_name']} at the transition"
+    return found.drop_vars("checkpoint").assign_attrs(long_name=text, units=values.attrs["units"])
 
 
 def _phases(dataset: xr.Dataset) -> xr.Dataset:

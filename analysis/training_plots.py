@@ -1,5 +1,6 @@
 """Figures and table of trained networks: learning, eigenvalues through training, bifurcation beside transition."""
 
+import json
 from collections.abc import Iterator, Mapping
 
 import matplotlib as mpl
@@ -9,10 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.attractors import STATES as ATTRACTORS
+from analysis.automaton_diagram import state_diagram
 from analysis.bifurcations import TYPES
 from analysis.learning_phases import TD_TRANSITION
 from analysis.oscillator import gradient
-from analysis.plots import PANELS_PER_ROW, STYLE, grid_axes, panel_grid, schemes
+from analysis.plots import MARKERS, PANELS_PER_ROW, STYLE, grid_axes, panel_grid, schemes
+from kernels.automata import TimedAutomaton, temporal_flipflop
 
 MAX_PANELS = 12
 Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
@@ -36,6 +39,10 @@ def figures(summaries: Mapping[str, xr.Dataset]) -> dict[str, Figure]:
     shown = [(label, part) for label, _, part in parts(summaries)]
     drawn = {"learning": learning, "modulus": modulus, "spectrum": spectrum, "coincidence": coincidence}
     found = {name: draw(shown[:MAX_PANELS]) for name, draw in drawn.items()}
+    if len(shown) > 1:
+        found["schemes"] = schemes_compared(shown)
+    for name, summary in summaries.items():
+        found[f"automaton-{name}"] = state_diagram(task_of(summary))
     clocks = [(label, part) for label, part in shown if int(part["last_period"].max())]
     encoded = [(label, part) for label, part in clocks if "plane_states" in part]
     if encoded:
@@ -140,6 +147,45 @@ def coincidence(shown: list[tuple[str, xr.Dataset]]) -> Figure:
         return figure
 
 
+def schemes_compared(shown: list[tuple[str, xr.Dataset]]) -> Figure:
+    """Transition, plateau and first bifurcation of every scheme (median, quartiles), and the seeds that learned."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(max(5.0, 0.42 * len(shown) + 2.5), 5.6), layout="constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+        x = np.arange(len(shown))
+        for number, (name, text) in enumerate((("td_transition", "transition"), ("plateau", "plateau"),
+                                               ("first_bifurcation", "first bifurcation"))):  # fmt: skip
+            quantiles = np.array([_quantiles(part[name]) for _, part in shown]).T
+            low, middle, high = quantiles
+            upper.errorbar(x + 0.2 * (number - 1), middle, yerr=[middle - low, high - middle], fmt=MARKERS[number],
+                           markersize=4, elinewidth=0.9, label=f"{text} (median, quartiles)")  # fmt: skip
+        share = np.array([int(part["learned"]) / int(part["n_seeds"]) for _, part in shown])
+        low, high = (np.array([float(part[f"learned_{end}"]) for _, part in shown]) for end in ("low", "high"))
+        lower.errorbar(x, share, yerr=[share - low, high - share], fmt="s", color="C3", markersize=4, elinewidth=0.9)
+        upper.set(ylabel="iteration (updates)")
+        upper.legend(fontsize=7)
+        lower.set(ylabel="learned time\n(share, 95 %)", ylim=(-0.05, 1.05))
+        lower.set_xticks(x, [label for label, _ in shown], rotation=40, ha="right", fontsize=7)
+        return figure
+
+
+def _quantiles(values: xr.DataArray) -> np.ndarray:
+    known = values.values[np.isfinite(values.values)]
+    return np.quantile(known, (BAND[0], 0.5, BAND[1])) if known.size else np.full(3, np.nan)
+
+
+def task_of(summary: xr.Dataset) -> TimedAutomaton:
+    """The automaton of a group's first scheme."""
+    values = json.loads(summary.attrs["parameters"])
+    first = summary.isel(dict.fromkeys(grid_axes(summary[["n_seeds"]]), 0))
+    values |= {name: first[name].item() for name in ("clock", "period", "threshold", "p") if name in first.coords}
+    if values.get("automaton"):
+        return TimedAutomaton.from_table(values["automaton"])
+    if values["clock"] == "periodic":
+        return temporal_flipflop("periodic", period=values["period"])
+    return temporal_flipflop("relative", threshold=values["threshold"], p=values["p"])
+
+
 def eigenplane(shown: list[tuple[str, xr.Dataset]]) -> Figure:
     """States of the last network in the plane of the leading eigenvectors, coloured by the time of day; first seed."""
     with mpl.rc_context(STYLE):
@@ -195,9 +241,10 @@ def _first(number: int, label: str) -> str:
     return label if number == 0 else "_"
 
 
-LEARNING = ("scheme", "seeds", "learned time", "TI learned", "TD leaves base", "transition", "TD learned", "plateau")
+LEARNING = ("scheme", "seeds", "learned time", "TI learned", "TD leaves base", "transition", "TD learned", "plateau",
+            "final TD accuracy (%)")  # fmt: skip
 BIFURCATIONS = ("scheme", "seeds", "bifurcation", "types", "both", "minus transition (95 %)", "rank correlation (95 %)",
-                "angle P / 2 pi", "TD accuracy, 3 of n dims", "attractors")  # fmt: skip
+                "angle P / 2 pi", "modulus at transition", "TD accuracy, 3 of n dims", "attractors")  # fmt: skip
 PHASES = ("ti_learned", "td_leaves_base", "td_transition", "td_learned", "plateau")
 
 
@@ -209,7 +256,12 @@ def learning_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
     lines: list[tuple[str, ...]] = []
     for label, _, part in parts(summaries):
         learned = f"{int(part['learned'])} ({_percent(part['learned_low'])} to {_percent(part['learned_high'])} %)"
-        lines.append((label, str(int(part["n_seeds"])), learned, *(_spread(part[name]) for name in PHASES)))
+        phases = [_spread(part[name]) for name in PHASES]
+        final = _spread(100 * part["final_td_accuracy"], ".1f")
+        lines.append((label, str(int(part["n_seeds"])), learned, *phases, final))
+        if "then_td_learned" in part:
+            learned = f"{int(np.isfinite(part['then_td_learned']).sum())}"
+            lines.append(("  second task", "", learned, *(_spread(part[f"then_{name}"]) for name in PHASES), ""))
     return LEARNING, lines
 
 
@@ -241,6 +293,7 @@ def bifurcation_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
                 _interval(part, "median_difference", ".1f"),
                 _interval(part, "rank_correlation", ".2f"),
                 _spread(turns, ".2f") if (period > 0).all() else "",
+                _spread(part["modulus_at_transition"].isel(symbol=symbol), ".2f"),
                 f"{restricted} ({full} %)" if full else "",
                 "; ".join(
                     f"{name}: {_counts(part['attractor'].isel(symbol=number).values, ATTRACTORS)}"
@@ -270,10 +323,9 @@ def _percent(fraction: xr.DataArray) -> str:
 
 
 def _spread(values: xr.DataArray, form: str = ".0f") -> str:
-    known = values.values[np.isfinite(values.values)]
-    if not known.size:
+    low, middle, high = _quantiles(values)
+    if np.isnan(middle):
         return "never"
-    low, middle, high = np.quantile(known, (BAND[0], 0.5, BAND[1]))
     return f"{middle:{form}} ({low:{form}} to {high:{form}})"
 
 
