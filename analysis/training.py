@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from analysis.attractors import classify_attractors
-from analysis.bifurcations import TYPES, find_bifurcations, first_bifurcation
+from analysis.bifurcations import BORN, CANNOT_TELL, TYPES, find_bifurcations, first_bifurcation
 from analysis.coincidence import coincidence
 from analysis.fixed_points import choose_starts, continue_fixed_points
 from analysis.growth import flags
@@ -20,6 +20,7 @@ from analysis.orbits import wilson
 from analysis.time_encoding import counting, eigenplane, elapsed_steps, phase_encoding, restricted_accuracy
 
 N_STARTS = 8  # of the search at every checkpoint, two of them on the orbit under the symbol alone
+ASIDE = np.array([-1.0, -0.3, -0.1, -0.03, 0.03, 0.1, 0.3, 1.0])  # from a point, to look for its partner
 ORBIT_STEPS = 200  # under a constant symbol, of which the second half is kept
 
 
@@ -91,12 +92,20 @@ def _fixed_points(dataset: xr.Dataset) -> xr.Dataset:
         np.broadcast_to(np.eye(n_paths)[:, None], (n_paths, n_checkpoints, n_paths)),
     )
     starts, orbits = _starts(cell, weights, dataset["probe_symbols"].values.astype(int))
-    paths = continue_fixed_points(step_of(cell), parameters, starts, checkpoint)
-    found = xr.concat([_path(branches) for branches in paths], "symbol").assign_coords(symbol=dataset["symbol"])
+    paths = list(continue_fixed_points(step_of(cell), parameters, starts, checkpoint))
+    events = [find_bifurcations(branches) for branches in paths]
+    lonely = [n for n, of_path in enumerate(events) if (of_path["type"] == CANNOT_TELL).any()]
+    if lonely:  # beside a point that seems to arise alone its partner is looked for, where a fold would leave it
+        more = np.stack([_beside(cell, _pick(parameters, n), starts[n], paths[n], events[n]) for n in lonely])
+        again = continue_fixed_points(step_of(cell), _pick(parameters, lonely), more, checkpoint)
+        for n, branches in zip(lonely, again, strict=True):
+            paths[n], events[n] = branches, find_bifurcations(branches)
     null = int(dataset["null_symbol"])
-    at = (
-        found["bifurcation"].values if null < 0 else found["bifurcation"].where(found["symbol"] == symbols[null]).values
-    )
+    kept = [_path(*path, n == null) for n, path in enumerate(zip(paths, events, strict=True))]
+    found = xr.concat(kept, "symbol").assign_coords(symbol=dataset["symbol"])
+    at = found["bifurcation"].values
+    if null >= 0:
+        at = np.where(np.arange(n_paths) == null, at, np.nan)
     first = int(np.nanargmin(at)) if np.isfinite(at).any() else max(null, 0)
     for name in [str(name) for name in found if str(name).startswith("bifurcation")]:
         found[f"first_{name}"] = found[name].isel(symbol=first, drop=True)
@@ -110,12 +119,42 @@ def _fixed_points(dataset: xr.Dataset) -> xr.Dataset:
     return found
 
 
-def _path(branches: xr.Dataset) -> xr.Dataset:
-    """What is kept of the branches under one symbol."""
+def _pick(parameters: Any, paths: Any) -> Any:
+    """The parameters of some of the paths, or without that axis of one."""
+    weights, u = parameters
+    return type(weights)(*(part[paths] for part in weights)), u[paths]
+
+
+def _beside(cell: str, parameters: Any, starts: np.ndarray, branches: xr.Dataset, events: xr.Dataset) -> np.ndarray:
+    """Starts [checkpoint, start, state] with more of them beside points that begin or end alone: along the eigenvector
+    whose eigenvalue is nearest to 1, in which a fold's two points part."""
+    weights, u = parameters
+    checkpoint = branches["checkpoint"].values
+    more = np.repeat(starts[:, :1], len(ASIDE), axis=1)
+    for event in np.flatnonzero((events["type"] == CANNOT_TELL).values):
+        born = int(events["direction"][event]) == BORN
+        k = int(np.searchsorted(checkpoint, float(events["checkpoint_high" if born else "checkpoint_low"][event])))
+        h = branches["h"].values[int(events["branches"][event, 0]), k]
+        if np.isfinite(h).all():
+            at_k = type(weights)(*(part[k] for part in weights))
+            values, vectors = np.linalg.eig(jacobian_at(cell, at_k, u[k], h))
+            more[k] = h + ASIDE[:, None] * vectors[:, np.abs(values - 1).argmin()].real
+    return np.concatenate([starts, more], axis=1)
+
+
+def _path(branches: xr.Dataset, events: xr.Dataset, null: bool) -> xr.Dataset:
+    """What is kept of the branches under one symbol, and which of their bifurcations.
+
+    It is the first that changes an attractor; under the null symbol, where a second stable point has to arise for the
+    network to tell a long wait from a short one, that by which it is there at last (:func:`_second_stable`).
+    """
     eigenvalues = branches["eigenvalues"].isel(branch=_principal(branches["exists"])).rename(hidden="eigenvalue")
     eigenvalues = eigenvalues.drop_vars("eigenvalue", errors="ignore")
     leading = eigenvalues.isel(eigenvalue=0)
-    event = first_bifurcation(find_bifurcations(branches))
+    second_stable = _second_stable(branches)
+    if null:
+        events = events.isel(event=np.flatnonzero((events["checkpoint_high"] == second_stable).values))
+    event = first_bifurcation(events)
     ones, iterations = {"units": "1"}, {"units": "iterations"}
     kept: dict[str, Any] = {
         "eigenvalue_real": eigenvalues.real.assign_attrs(long_name="eigenvalue, real part", **ones),
@@ -127,7 +166,7 @@ def _path(branches: xr.Dataset) -> xr.Dataset:
         "fixed_points": branches["number"].assign_attrs(long_name="fixed points", **ones),
         "stable_fixed_points": branches["number_stable"].assign_attrs(long_name="stable fixed points", **ones),
         "share_converged": branches["share_converged"],
-        "second_stable": _second_stable(branches),
+        "second_stable": second_stable,
         "bifurcation": event["checkpoint"].assign_attrs(
             long_name="first bifurcation that changes an attractor", comment="NaN: none", **iterations
         ),
@@ -146,12 +185,15 @@ def _principal(exists: xr.DataArray) -> int:
 
 
 def _second_stable(branches: xr.Dataset) -> xr.DataArray:
-    """First checkpoint from which on there are two stable points or more, at it and at the next one; NaN: never."""
+    """First checkpoint with two stable points or more, as which are half at least of those in the next fifth of the
+    training: points come and go before one stays. NaN: never."""
     two = branches["number_stable"].values >= 2
-    stays = two & np.append(two[1:], two[-1:])
+    window = max(1, len(two) // 5)
+    ahead = np.array([two[k : k + window].mean() for k in range(len(two))])
+    stays = two & (ahead >= 0.5)
     at = branches["checkpoint"].values[stays.argmax()] if stays.any() else np.nan
     return xr.DataArray(
-        float(at), attrs={"long_name": "first checkpoint with two stable points", "units": "iterations"}
+        float(at), attrs={"long_name": "first checkpoint with two stable points that stay", "units": "iterations"}
     )
 
 
