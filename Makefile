@@ -15,8 +15,9 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	rm -rf results/quickstart.zarr results/quickstart.figures
+	rm -rf results/quickstart.zarr results/quickstart.figures results/time-of-day.zarr results/time-of-day.figures
 	$(BIN)/isochron study quickstart
+	$(BIN)/isochron study time-of-day
 
 test: setup
 	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
