@@ -33,11 +33,11 @@ def measure(dataset: xr.Dataset) -> xr.Dataset:
     """
     dataset = dataset.load(scheduler="sync")
     measured = _phases(dataset)
-    measured.update(dataset[["ti_accuracy", "td_accuracy", "td_base_accuracy", "last_period", "length"]])
+    measured.update(dataset[["ti_accuracy", "td_accuracy", "td_base_accuracy", "last_period", "then_from", "length"]])
     for name in ("heldout_td_accuracy", "heldout_td_balanced_accuracy"):
         measured[name.replace("heldout", "final")] = dataset[name].isel(checkpoint=-1, drop=True)
     measured.update(_fixed_points(dataset))
-    measured["modulus_at_transition"] = _at(measured["leading_modulus"], measured["td_transition"])
+    measured["modulus_at_transition"] = _at(measured["leading_modulus"], measured["td_halfway"])
     return measured.expand_dims("seed")
 
 
@@ -100,8 +100,9 @@ def _fixed_points(dataset: xr.Dataset) -> xr.Dataset:
         again = continue_fixed_points(step_of(cell), _pick(parameters, lonely), more, checkpoint)
         for n, branches in zip(lonely, again, strict=True):
             paths[n], events[n] = branches, find_bifurcations(branches)
-    null = int(dataset["null_symbol"])
-    kept = [_path(*path, n == null) for n, path in enumerate(zip(paths, events, strict=True))]
+    null = -1 if int(dataset["last_period"]) else int(dataset["null_symbol"])
+    then_from = int(dataset["then_from"])
+    kept = [_path(*path, n == null, then_from) for n, path in enumerate(zip(paths, events, strict=True))]
     found = xr.concat(kept, "symbol").assign_coords(symbol=dataset["symbol"])
     at = found["bifurcation"].values
     if null >= 0:
@@ -142,7 +143,7 @@ def _beside(cell: str, parameters: Any, starts: np.ndarray, branches: xr.Dataset
     return np.concatenate([starts, more], axis=1)
 
 
-def _path(branches: xr.Dataset, events: xr.Dataset, null: bool) -> xr.Dataset:
+def _path(branches: xr.Dataset, events: xr.Dataset, null: bool, then_from: int) -> xr.Dataset:
     """What is kept of the branches under one symbol, and which of their bifurcations.
 
     It is the first that changes an attractor; under the null symbol, where a second stable point has to arise for the
@@ -154,7 +155,8 @@ def _path(branches: xr.Dataset, events: xr.Dataset, null: bool) -> xr.Dataset:
     second_stable = _second_stable(branches)
     if null:
         events = events.isel(event=np.flatnonzero((events["checkpoint_high"] == second_stable).values))
-    event = first_bifurcation(events)
+    event = first_bifurcation(events.isel(event=np.flatnonzero((events["checkpoint_low"] < then_from).values)))
+    then = first_bifurcation(events.isel(event=np.flatnonzero((events["checkpoint_low"] >= then_from).values)))
     ones, iterations = {"units": "1"}, {"units": "iterations"}
     kept: dict[str, Any] = {
         "eigenvalue_real": eigenvalues.real.assign_attrs(long_name="eigenvalue, real part", **ones),
@@ -175,6 +177,10 @@ def _path(branches: xr.Dataset, events: xr.Dataset, null: bool) -> xr.Dataset:
         "bifurcation_angle": event["angle"].assign_attrs(long_name="argument of the crossing eigenvalue", units="rad"),
         "bifurcation_type": event["type"].assign_attrs(long_name="type of the bifurcation", **flags(TYPES)),
     }
+    kept["then_bifurcation"] = then["checkpoint"].assign_attrs(
+        long_name="first bifurcation that changes an attractor in the second task", comment="NaN: none", **iterations
+    )
+    kept["then_bifurcation_type"] = then["type"].assign_attrs(long_name="its type", **flags(TYPES))
     return xr.Dataset(kept)
 
 
@@ -189,8 +195,8 @@ def _second_stable(branches: xr.Dataset) -> xr.DataArray:
     training: points come and go before one stays. NaN: never."""
     two = branches["number_stable"].values >= 2
     window = max(1, len(two) // 5)
-    ahead = np.array([two[k : k + window].mean() for k in range(len(two))])
-    stays = two & (ahead >= 0.5)
+    ahead = np.array([two[k : k + window].mean() for k in range(len(two) - window + 1)])
+    stays = two[: len(ahead)] & (ahead >= 0.5)
     at = branches["checkpoint"].values[stays.argmax()] if stays.any() else np.nan
     return xr.DataArray(
         float(at), attrs={"long_name": "first checkpoint with two stable points that stay", "units": "iterations"}
@@ -341,15 +347,16 @@ def summarise(measured: xr.Dataset) -> xr.Dataset:
     """
     number = measured.sizes["seed"]
     summary = measured.copy()
-    summary["td_base_accuracy"] = measured["td_base_accuracy"].max("seed", keep_attrs=True)
+    base = float(measured["td_base_accuracy"][0]) if number else np.nan
+    summary["td_base_accuracy"] = ((), base, measured["td_base_accuracy"].attrs)
     summary["measured"] = ("seed", np.ones(number, np.int8), {"long_name": "the seed is done and measured"})
-    learned = int(np.isfinite(measured["td_learned"]).sum())
+    learned = int(np.isfinite(measured["td_four_fifths"]).sum())
     low, high = wilson(learned, number)
     ones = {"units": "1"}
     summary["learned"] = ((), learned, {"long_name": "seeds that learned the time-dependent symbols", **ones})
     summary["learned_low"] = ((), low, {"long_name": "their fraction, lower end of Wilson's interval", **ones})
     summary["learned_high"] = ((), high, {"long_name": "their fraction, upper end of Wilson's interval", **ones})
-    together = coincidence(measured["first_bifurcation"], measured["td_transition"])
+    together = coincidence(measured["first_bifurcation"], measured["td_halfway"])
     summary["outcome"] = together["outcome"]
     for name in ("median_difference", "rank_correlation"):
         for suffix in ("", "_low", "_high"):

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from analysis.attractors import STATES as ATTRACTORS
 from analysis.automaton_diagram import state_diagram
 from analysis.bifurcations import TYPES
+from analysis.coincidence import OUTCOMES
 from analysis.learning_phases import TD_TRANSITION
 from analysis.oscillator import gradient
 from analysis.plots import MARKERS, PANELS_PER_ROW, STYLE, grid_axes, panel_grid, schemes
@@ -19,9 +20,11 @@ from kernels.automata import TimedAutomaton, temporal_flipflop
 
 MAX_PANELS = 12
 Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
+LEAST_MODULUS = 1e-2  # an eigenvalue of a network that forgets at once has no place in the oscillator's plane
+LONGEST = 1000  # steps of the oscillator model: longer ones move in the same directions
 BAND = (0.25, 0.75)
 ITERATION = "iteration (updates)"
-PHASE_LINES = {"ti_learned": ("C0", "time-independent learned"), "td_transition": ("C3", "time: transition")}
+PHASE_LINES = {"ti_learned": ("C0", "time-independent learned"), "td_halfway": ("C3", "time: halfway")}
 
 
 def parts(summaries: Mapping[str, xr.Dataset]) -> Iterator[tuple[str, str, xr.Dataset]]:
@@ -30,8 +33,10 @@ def parts(summaries: Mapping[str, xr.Dataset]) -> Iterator[tuple[str, str, xr.Da
         for label, at in schemes(summary[["n_seeds"]]):
             part = summary.sel({dim: at[dim] for dim in grid_axes(summary[["n_seeds"]])})
             if int(part["n_seeds"]):
-                part = part.isel(seed=np.flatnonzero(part["measured"].values))
-                yield (group if label == summary.attrs.get("kind") else label), group, part
+                part = part.isel(seed=np.flatnonzero(part["measured"].values == 1))
+                own = label != str(summary.attrs.get("kind"))
+                several = len(summaries) > 1
+                yield f"{group}: {label}" if own and several else label if own else group, group, part
 
 
 def figures(summaries: Mapping[str, xr.Dataset]) -> dict[str, Figure]:
@@ -39,12 +44,17 @@ def figures(summaries: Mapping[str, xr.Dataset]) -> dict[str, Figure]:
     shown = [(label, part) for label, _, part in parts(summaries)]
     drawn = {"learning": learning, "modulus": modulus, "spectrum": spectrum, "coincidence": coincidence}
     found = {name: draw(shown[:MAX_PANELS]) for name, draw in drawn.items()}
+    if len(shown) > MAX_PANELS:
+        for figure in found.values():
+            figure.suptitle(f"the first {MAX_PANELS} of {len(shown)} schemes", fontsize=9)
     if len(shown) > 1:
         found["schemes"] = schemes_compared(shown)
     for name, summary in summaries.items():
         found[f"automaton-{name}"] = state_diagram(task_of(summary))
     clocks = [(label, part) for label, part in shown if int(part["last_period"].max())]
-    encoded = [(label, part) for label, part in clocks if "plane_states" in part]
+    encoded = [
+        (label, part) for label, part in clocks if "plane_states" in part and np.isfinite(part["plane_states"]).any()
+    ]
     if encoded:
         found["eigenplane"] = eigenplane(encoded[:MAX_PANELS])
     if clocks:
@@ -68,7 +78,8 @@ def learning(shown: list[tuple[str, xr.Dataset]]) -> Figure:
                 if reached.size:
                     panel.axvline(np.median(reached), color=colour, linestyle=":", linewidth=1.2, label=text)
             panel.axhline(float(part["td_base_accuracy"]), color="0.5", linewidth=0.8, label="best without time")
-            panel.set(title=label, xlabel=ITERATION, ylim=(0.4, 1.02))
+            _mark_second_task(panel, part)
+            panel.set(title=label, xlabel=ITERATION)
         _row_labels(panels, "fraction correct (training batch)")
         _shared_legend(figure, panels)
         return figure
@@ -89,12 +100,18 @@ def modulus(shown: list[tuple[str, xr.Dataset]]) -> Figure:
             right.grid(False)
             _with_band(right, part["td_accuracy"], "iteration", "0.3", "accuracy at time-dependent symbols")
             right.axhline(TD_TRANSITION, color="0.3", linewidth=0.8, linestyle=":")
-            right.set_ylim(0.4, 1.02)
+            _mark_second_task(panel, part)
             right.set_ylabel("fraction correct", color="0.3")
             handles = [axes.get_legend_handles_labels() for axes in (panel, right)]
             panel.legend(handles[0][0] + handles[1][0], handles[0][1] + handles[1][1], loc="lower right", fontsize=7)
         _row_labels(panels, "modulus of the leading eigenvalue")
         return figure
+
+
+def _mark_second_task(panel: Axes, part: xr.Dataset) -> None:
+    begins = int(part["then_from"].max())
+    if begins < part.sizes["iteration"]:
+        panel.axvline(begins, color="0.2", linestyle="--", linewidth=0.9, label="second task begins")
 
 
 def spectrum(shown: list[tuple[str, xr.Dataset]]) -> Figure:
@@ -125,7 +142,7 @@ def coincidence(shown: list[tuple[str, xr.Dataset]]) -> Figure:
     with mpl.rc_context(STYLE):
         figure, panels = panel_grid(len(shown), 3.6, 3.4)
         for panel, (label, part) in zip(panels, shown, strict=True):
-            x, y = part["td_transition"].values, part["first_bifurcation"].values
+            x, y = part["td_halfway"].values, part["first_bifurcation"].values
             kinds = part["first_bifurcation_type"].values
             for number, kind in enumerate(TYPES):
                 here = (kinds == number) & np.isfinite(x) & np.isfinite(y)
@@ -140,7 +157,7 @@ def coincidence(shown: list[tuple[str, xr.Dataset]]) -> Figure:
                 panel.plot([low, high], [low, high], color="0.4", linewidth=0.8, label="at the same iteration")
             missing = int((~(np.isfinite(x) & np.isfinite(y))).sum())
             note = f"\n{missing} of {x.size} seeds lack one" if missing else ""
-            panel.set(title=f"{label}{note}", xlabel=f"transition: time learned to {TD_TRANSITION:g} (updates)")
+            panel.set(title=f"{label}{note}", xlabel="time learned halfway from its base rate (updates)")
             if panel.get_legend_handles_labels()[0]:
                 panel.legend(loc="upper left", fontsize=7)
         _row_labels(panels, "first bifurcation (updates)")
@@ -153,7 +170,7 @@ def schemes_compared(shown: list[tuple[str, xr.Dataset]]) -> Figure:
         figure = Figure(figsize=(max(5.0, 0.42 * len(shown) + 2.5), 5.6), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
         x = np.arange(len(shown))
-        for number, (name, text) in enumerate((("td_transition", "transition"), ("plateau", "plateau"),
+        for number, (name, text) in enumerate((("td_halfway", "halfway"), ("plateau", "plateau"),
                                                ("first_bifurcation", "first bifurcation"))):  # fmt: skip
             quantiles = np.array([_quantiles(part[name]) for _, part in shown]).T
             low, middle, high = quantiles
@@ -216,11 +233,13 @@ def oscillator(shown: list[tuple[str, xr.Dataset]]) -> Figure:
             symbol = _time_dependent(part)
             period, length = int(part["last_period"].max()), int(part["length"])
             target = 2 * np.pi / period
-            mu = np.log(part["leading_modulus"].isel(symbol=symbol).transpose("seed", "checkpoint").values)
+            modulus = part["leading_modulus"].isel(symbol=symbol).transpose("seed", "checkpoint").values
+            mu = np.log(np.where(modulus > LEAST_MODULUS, modulus, np.nan))
             omega = part["leading_angle"].isel(symbol=symbol).transpose("seed", "checkpoint").values
-            low, high = min(float(np.nanmin(mu)) - 0.1, -0.5), max(float(np.nanmax(mu)) + 0.1, 0.1)
+            drawn = mu[np.isfinite(mu)]
+            low, high = min(drawn.min(initial=-0.4) - 0.1, -0.5), max(drawn.max(initial=0.0) + 0.1, 0.1)
             x, y = np.linspace(low, high, 61), np.linspace(0, min(np.pi, 3 * target), 61)
-            along_mu, along_omega = gradient(x, y[:, None], target, length)
+            along_mu, along_omega = gradient(x, y[:, None], target, min(length, LONGEST))
             size = np.hypot(along_mu, along_omega)
             panel.streamplot(x, y, -along_mu / size, -along_omega / size, color="0.75", linewidth=0.6, density=1.1,
                              arrowsize=0.7)  # fmt: skip
@@ -241,17 +260,21 @@ def _first(number: int, label: str) -> str:
     return label if number == 0 else "_"
 
 
-LEARNING = ("scheme", "seeds", "learned time", "TI learned", "TD leaves base", "transition", "TD learned", "plateau",
+LEARNING = ("scheme", "seeds", "learned time", "TI learned", "TD leaves base", "TD halfway", "TD 0.75", "TD 0.9",
+            "plateau",
             "final TD accuracy (%)")  # fmt: skip
-BIFURCATIONS = ("scheme", "seeds", "bifurcation", "types", "both", "minus transition (95 %)", "rank correlation (95 %)",
-                "angle P / 2 pi", "modulus at transition", "TD accuracy, 3 of n dims", "attractors")  # fmt: skip
-PHASES = ("ti_learned", "td_leaves_base", "td_transition", "td_learned", "plateau")
+BIFURCATIONS = (
+    "scheme", "seeds", "bifurcation", "types", "outcomes", "minus halfway (95 %)", "rank correlation (95 %)",
+    "angle P / 2 pi", "modulus at halfway", "TD accuracy, 3 of n dims", "attractors",
+)  # fmt: skip
+PHASES = ("ti_learned", "td_leaves_base", "td_halfway", "td_transition", "td_learned", "plateau")
 
 
 def learning_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
     """Header and lines of the table of learning phases, one line for each scheme: medians over seeds (quartiles).
 
-    ``learned time``: seeds that reach 0.9 at time-dependent symbols, with Wilson's interval of 95 %.
+    ``learned time``: seeds that get four fifths of the way from the base rate to 1 at time-dependent symbols, with
+    Wilson's interval of 95 %.
     """
     lines: list[tuple[str, ...]] = []
     for label, _, part in parts(summaries):
@@ -259,9 +282,11 @@ def learning_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
         phases = [_spread(part[name]) for name in PHASES]
         final = _spread(100 * part["final_td_accuracy"], ".1f")
         lines.append((label, str(int(part["n_seeds"])), learned, *phases, final))
-        if "then_td_learned" in part:
-            learned = f"{int(np.isfinite(part['then_td_learned']).sum())}"
+        if "then_td_four_fifths" in part:
+            learned = f"{int(np.isfinite(part['then_td_four_fifths']).sum())}"
             lines.append(("  second task", "", learned, *(_spread(part[f"then_{name}"]) for name in PHASES), ""))
+        if failed := int(part["n_failed"]):
+            lines.append((f"  {failed} seeds failed and are left out", *[""] * (len(LEARNING) - 1)))
     return LEARNING, lines
 
 
@@ -279,7 +304,7 @@ def bifurcation_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
         period = part["last_period"].values
         turns = part["leading_angle"].isel(symbol=symbol, checkpoint=-1) * xr.DataArray(period, dims="seed") / 2 / np.pi
         restricted = full = ""
-        if "accuracy_restricted" in part:
+        if "accuracy_restricted" in part and np.isfinite(part["accuracy_restricted"]).any():
             restricted, full = (
                 f"{100 * float(part[f'accuracy_{name}'].mean()):.2f}" for name in ("restricted", "full")
             )
@@ -289,7 +314,7 @@ def bifurcation_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
                 str(int(part["n_seeds"])),
                 _spread(part["first_bifurcation"]),
                 _counts(part["first_bifurcation_type"].values, TYPES),
-                f"{round(float(part['both']) * int(part['n_seeds']))}",
+                _counts(part["outcome"].values, OUTCOMES),
                 _interval(part, "median_difference", ".1f"),
                 _interval(part, "rank_correlation", ".2f"),
                 _spread(turns, ".2f") if (period > 0).all() else "",
@@ -305,6 +330,7 @@ def bifurcation_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
 
 
 def _counts(kinds: np.ndarray, names: tuple[str, ...]) -> str:
+    kinds = kinds[np.isfinite(kinds)]
     often = np.bincount(kinds.astype(int), minlength=len(names))
     return ", ".join(f"{names[i].replace('_', ' ')} {often[i]}" for i in np.argsort(-often, kind="stable") if often[i])
 

@@ -40,6 +40,7 @@ class PeriodicClock:
     def __post_init__(self) -> None:
         if not (_is_integer(self.period) and self.period >= 2 and self.period % 2 == 0):
             raise ValueError(f"period={self.period!r}: must be an even integer >= 2, in steps")
+        object.__setattr__(self, "period", int(self.period))
 
     def theta(self, null: np.ndarray) -> np.ndarray:
         """Theta, int [batch, time], of sequences whose null steps are ``null`` (bool [batch, time])."""
@@ -65,6 +66,7 @@ class RelativeClock:
     def __post_init__(self) -> None:
         if not (_is_integer(self.threshold) and self.threshold >= 1):
             raise ValueError(f"threshold={self.threshold!r}: must be an integer >= 1, in steps")
+        object.__setattr__(self, "threshold", int(self.threshold))
 
     def theta(self, null: np.ndarray) -> np.ndarray:
         """Theta, int [batch, time], of sequences whose null steps are ``null`` (bool [batch, time])."""
@@ -331,7 +333,7 @@ def _check_count(name: str, value: object) -> None:
 
 
 def _names(name: str, given: Any) -> tuple[str, ...]:
-    if isinstance(given, str) or not all(isinstance(part, str) and part for part in given):
+    if not isinstance(given, list | tuple) or not all(isinstance(part, str) and part for part in given):
         raise ValueError(f"{name}={given!r}: must be a list of names")
     if not 2 <= len(given) <= MAX_LETTERS:
         raise ValueError(f"{name}={list(given)!r}: must be 2 to {MAX_LETTERS} names")

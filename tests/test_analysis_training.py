@@ -1,7 +1,5 @@
 """What is drawn from training runs: against NumPy, on every cell, and on a network that learned the time."""
 
-import json
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -50,8 +48,8 @@ def test_eigenvalues_are_those_of_the_jacobian_written_out_in_numpy(clockwork, m
             for _ in range(200):  # Newton from the origin: these networks have one fixed point
                 J = (1 - np.tanh(W @ h + U[:, symbol] + b) ** 2)[:, None] * W
                 h = h + np.linalg.solve(np.eye(len(b)) - J, np.tanh(W @ h + U[:, symbol] + b) - h)
-            if found["fixed_points"].isel(symbol=symbol, checkpoint=checkpoint) == 1:
-                assert modulus == pytest.approx(np.abs(np.linalg.eigvals(J)).max(), rel=1e-9)
+            assert found["fixed_points"].isel(symbol=symbol, checkpoint=checkpoint) == 1
+            assert modulus == pytest.approx(np.abs(np.linalg.eigvals(J)).max(), rel=1e-9)
 
 
 def test_learning_the_time_goes_with_a_neimark_sacker_bifurcation(measured):
@@ -131,4 +129,14 @@ def test_the_state_diagram_has_an_arrow_for_every_transition():
         (1, 1): [("phi", None), ("a", 1)],
         (1, 0): [("a", 0), ("b", None)],
     }
-    assert json.dumps(sorted(found)) == "[[0, 0], [0, 1], [1, 0], [1, 1]]"
+
+
+def test_no_second_stable_point_is_called_lasting_at_the_end_of_a_run():
+    at = np.arange(100)
+
+    def second(number):
+        return float(training._second_stable(xr.Dataset({"number_stable": ("checkpoint", number)}, {"checkpoint": at})))
+
+    assert np.isnan(second(np.where(at < 99, 1, 2)))
+    assert second(np.where(at < 40, 1, 2)) == 40
+    assert second(np.where((at < 40) & (at != 10), 1, 2)) == 40

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import zarr
 
 import isochron
 from sweeps.sweep import SweepError, parse
 from tests.serial import run_serially
+from tests.test_presets import study
 
 TINY = {"length": 12, "batch": 4, "n_hidden": 6}
 BRIEF = {"iterations": 20, "checkpoints": 2, "heldout": 16, "probe": 2}
@@ -78,7 +80,7 @@ def test_retraining_goes_on_from_the_first_task_s_last_network(tmp_path):
 def test_an_automaton_of_the_user_s_is_learned_like_any_other(tmp_path):
     location = str(tmp_path / "a.zarr")
     run_serially(location, sweep({"seed": [0]}, {"automaton": TOGGLE}))
-    found = isochron.open(location)["automaton-rnn-6-T12"]
+    found = next(iter(isochron.open(location).children.values()))
     assert (found.status == 1).all(), found.error.values
     assert found.symbol.values.tolist() == ["wait", "press"]
     assert found.sizes["output"] == 3
@@ -104,6 +106,7 @@ def test_log_spaced_checkpoints_begin_dense():
         ({"learning_rate": 0.0}, {}, "learning_rate=0.0"),
         ({"automaton": {**TOGGLE, "null": "nothing"}}, {}, "null='nothing': must be one of wait, press"),
         ({"automaton": {"states": ["a", "b"]}}, {}, "key 'symbols': missing"),
+        ({"automaton": TOGGLE, "period": 6}, {}, "period=6: must not be given with automaton"),
         ({}, {"checkpoints": 3}, "checkpoints=3: must divide iterations=20"),
     ],
 )  # fmt: skip
@@ -111,3 +114,57 @@ def test_what_cannot_be_trained_is_refused_before_it_starts(fixed, record, messa
     with pytest.raises(SweepError) as refusal:
         sweep({"seed": [0]}, fixed, record)
     assert message in str(refusal.value)
+
+
+def test_failed_seeds_and_schemes_without_any_are_reported_and_left_out(tmp_path, capsys):
+    location = str(tmp_path / "a.zarr")
+    wanted = sweep({"learning_rate": [1e-3, 1e38], "seed": [0, 1]}, {"optimizer": "sgd"})
+    study(location, wanted)
+    assert "2 seeds failed" not in capsys.readouterr().out  # no line for a scheme of which nothing is left
+    summary = isochron.open(location)["summary/periodic-rnn-6-T12"]
+    assert summary.n_seeds.values.tolist() == [2, 0]
+    assert summary.n_failed.values.tolist() == [0, 2]
+    assert np.isnan(summary.leading_modulus.sel(learning_rate=1e38)).all()
+
+
+def test_one_failed_seed_among_others_leaves_the_summary_of_the_others(tmp_path, capsys):
+    location = str(tmp_path / "a.zarr")
+    wanted = sweep({"learning_rate": [1e-3, 1e-2], "seed": [0, 1, 2]})
+    run_serially(location, wanted)
+    status = zarr.open_array(f"{location}/periodic-rnn-6-T12/status", mode="r+")
+    status[0, 1] = 2
+    study(location, wanted)
+    assert "1 seeds failed and are left out" in capsys.readouterr().out
+    summary = isochron.open(location)["summary/periodic-rnn-6-T12"]
+    assert summary.n_seeds.values.tolist() == [2, 3]
+    assert np.isnan(summary.leading_modulus.isel(learning_rate=0, seed=1)).all()
+
+
+@pytest.mark.parametrize(
+    "fixed",
+    [
+        {"automaton": TOGGLE | {"theta1": TOGGLE["theta0"]}},
+        {"initial_gain": 0.0},
+        {"n_hidden": 1},
+        {"period": 20},
+        {"clock": "relative", "p": 0.05, "batch": 2, "loss_on": "non-null"},
+    ],
+    ids=[
+        "no time-dependent symbol",
+        "no recurrence",
+        "one unit",
+        "period beyond the sequence",
+        "batches of null alone",
+    ],
+)
+def test_odd_networks_and_tasks_end_with_a_table_and_figures(fixed, tmp_path):
+    location = str(tmp_path / "a.zarr")
+    assert len(study(location, sweep({"seed": [0, 1]}, fixed))) >= 4
+    (group,) = (name for name in isochron.open(location).children if name != "summary")
+    assert (isochron.open(location)[group].status == 1).all()
+
+
+def test_two_automata_on_one_axis_stay_apart(tmp_path):
+    other = TOGGLE | {"clock": {"kind": "periodic", "period": 4}}
+    wanted = sweep({"task": {"label": ["x", "y"], "automaton": [TOGGLE, other]}, "seed": [0]})
+    assert len({group.name for group in wanted.groups()}) == 2

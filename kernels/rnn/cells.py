@@ -30,7 +30,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-GATES: dict[str, tuple[str, ...]] = {"rnn": ("h",), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}
+from kernels.training_run import GATES
+
 CELLS = tuple(GATES)
 
 

@@ -21,8 +21,9 @@ import optax
 import xarray as xr
 
 from kernels.automata import RelativeClock, TimedAutomaton
-from kernels.rnn.cells import GATES, Weights, advance, check_cell, initial_weights, readout, state_size
+from kernels.rnn.cells import Weights, advance, check_cell, initial_weights, readout, state_size
 from kernels.rnn.modulus import continued_points, hold_below, scale_to_modulus
+from kernels.training_run import COORDINATES, CURVES, EVALUATIONS, GATES, RECORDED, WEIGHTS
 
 OPTIMIZERS = ("adam", "sgd", "rmsprop")
 LOSSES = ("all", "non-null")
@@ -313,7 +314,11 @@ def _loss_and_accuracy(setting: Setting, logits: Any, symbols: Any, targets: Any
     else:
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets.astype(jnp.int32), axis=1)
     right = _answers(logits) == targets
-    loss = losses.mean() if all(setting.in_loss) else _mean(losses, _flags(setting.in_loss, symbols))
+    if all(setting.in_loss):
+        loss = losses.mean()
+    else:  # a batch of null symbols alone has nothing to learn from; it is no divergence
+        counted = _flags(setting.in_loss, symbols)
+        loss = (losses * counted).sum() / jnp.maximum(counted.sum(), 1)
     return loss, tuple(_mean(right, _flags(which, symbols)) for which in (setting.time_independent,
                                                                           setting.time_dependent))  # fmt: skip
 
@@ -479,50 +484,24 @@ def _check_start(start: Weights, shapes: Weights, seeds: int) -> None:
 
 # The dataset.
 
-WEIGHTS = {
-    "recurrent_weights": (("gate", "hidden", "hidden_from"), "recurrent weights W"),
-    "input_weights": (("gate", "hidden", "symbol"), "input weights U"),
-    "bias": (("gate", "hidden"), "bias b"),
-    "readout_weights": (("output", "hidden"), "readout weights"),
-    "readout_bias": (("output",), "readout bias"),
-}
-CURVES = {
-    "loss": ("cross-entropy of the training batch", "nat"),
-    "ti_accuracy": ("accuracy at time-independent symbols of the training batch", "1"),
-    "td_accuracy": ("accuracy at time-dependent symbols of the training batch", "1"),
-}
-EVALUATIONS = {
-    "heldout_loss": ("cross-entropy of held-out sequences", "nat"),
-    "heldout_ti_accuracy": ("accuracy at time-independent symbols of held-out sequences", "1"),
-    "heldout_td_accuracy": ("accuracy at time-dependent symbols of held-out sequences", "1"),
-    "heldout_td_balanced_accuracy": (
-        "accuracy at time-dependent symbols of held-out sequences, mean over Theta = 0 and 1", "1",
-    ),
-}  # fmt: skip
-
 
 def _dataset(task: TimedAutomaton, setting: Setting, runs: list[_OneSeed], labels: np.ndarray, at: np.ndarray,
              recorded: np.ndarray, probing: Any, attrs: dict[str, Any]) -> xr.Dataset:  # fmt: skip
+    arrays: dict[str, Any] = {}
+    for i, name in enumerate(CURVES):
+        arrays[name] = np.stack([run.curves[i] for run in runs])
+    for i, name in enumerate(EVALUATIONS):
+        arrays[name] = np.array([[part[i] for part in run.evaluations] for run in runs], np.float32)
+    for i, name in enumerate(WEIGHTS):
+        arrays[name] = np.stack([np.stack([weights[i] for weights in run.weights]) for run in runs])
+    arrays["probe_state"] = np.stack([np.stack(run.probe_state) for run in runs])
+    shared = {"probe_symbols": probing[0].T.astype(np.int64), "probe_theta": probing[2].T.astype(np.int64)}
     variables: dict[str, Any] = {}
-    for i, (name, (text, unit)) in enumerate(CURVES.items()):
-        values = np.stack([run.curves[i] for run in runs])
-        variables[name] = (("seed", "iteration"), values, {"long_name": text, "units": unit})
-    for i, (name, (text, unit)) in enumerate(EVALUATIONS.items()):
-        values = np.array([run.evaluations for run in runs], np.float32)[..., i]
-        variables[name] = (("seed", "checkpoint"), values, {"long_name": text, "units": unit})
-    for i, (name, (dims, text)) in enumerate(WEIGHTS.items()):
-        values = np.stack([np.stack([weights[i] for weights in run.weights]) for run in runs])
-        variables[name] = (("seed", "checkpoint", *dims), values, {"long_name": text, "units": "1"})
-    for name, sequences, text in (
-        ("probe_symbols", probing[0], "symbol of the probe sequences, index into symbol"),
-        ("probe_theta", probing[2], "Theta of the probe sequences"),
-    ):
-        variables[name] = (("probe", "time"), sequences.T.astype(np.int64), {"long_name": text, "units": "1"})
-    variables["probe_state"] = (
-        ("seed", "probe_checkpoint", "probe", "time", "state"),
-        np.stack([np.stack(run.probe_state) for run in runs]),
-        {"long_name": "state of the network after each symbol of the probe sequences", "units": "1"},
-    )
+    for name, (dims, text, unit) in RECORDED.items():
+        attrs_of = {"long_name": text, "units": unit}
+        variables[name] = (
+            (dims, shared[name], attrs_of) if name in shared else (("seed", *dims), arrays[name], attrs_of)
+        )
     variables["diverged_at"] = (
         "seed",
         np.array([run.diverged_at for run in runs], np.int64),
@@ -530,24 +509,20 @@ def _dataset(task: TimedAutomaton, setting: Setting, runs: list[_OneSeed], label
     )
     n_hidden = runs[0].weights[0].bias.shape[-1]
     outputs = [f"P({task.states[1]})"] if setting.outputs == 1 else list(task.states)
-    numbers = {
-        "seed": (labels, "seed", "1"),
-        "iteration": (np.arange(at[-1]), "updates done before this one", "iteration"),
-        "checkpoint": (at, "updates done", "iteration"),
-        "hidden": (np.arange(n_hidden), "hidden unit", "1"),
-        "hidden_from": (np.arange(n_hidden), "hidden unit that a weight comes from", "1"),
-        "probe": (np.arange(probing[0].shape[1]), "probe sequence", "1"),
-        "time": (np.arange(probing[0].shape[0]), "time from the start of the sequence", "step"),
-        "state": (np.arange(state_size(setting.cell, n_hidden)), "state variable of the network", "1"),
-        "probe_checkpoint": (recorded, "updates done", "iteration"),
+    values: dict[str, Any] = {
+        "iteration": np.arange(at[-1]),
+        "checkpoint": at,
+        "gate": np.array(GATES[setting.cell], np.str_),
+        "hidden": np.arange(n_hidden),
+        "hidden_from": np.arange(n_hidden),
+        "symbol": np.array(task.symbols, np.str_),
+        "output": np.array(outputs, np.str_),
+        "probe": np.arange(probing[0].shape[1]),
+        "time": np.arange(probing[0].shape[0]),
+        "state": np.arange(state_size(setting.cell, n_hidden)),
+        "probe_checkpoint": recorded,
     }
-    coords: dict[str, Any] = {
-        name: (name, values, {"long_name": text, "units": unit}) for name, (values, text, unit) in numbers.items()
-    }
-    for name, names, text in (
-        ("gate", GATES[setting.cell], "gate of the cell"),
-        ("symbol", task.symbols, "symbol of the automaton"),
-        ("output", outputs, "output of the readout"),
-    ):
-        coords[name] = (name, np.array(names, dtype=np.str_), {"long_name": text})
+    coords: dict[str, Any] = {"seed": ("seed", labels, {"long_name": "seed", "units": "1"})}
+    for dim, (text, unit) in COORDINATES.items():
+        coords[dim] = (dim, values[dim], {"long_name": text} | ({"units": unit} if unit else {}))
     return xr.Dataset(variables, coords, attrs)

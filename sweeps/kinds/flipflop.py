@@ -1,14 +1,16 @@
 """Sweep kind ``flipflop``: recurrent networks trained on a timed automaton, with their curves and checkpoints."""
 
+import hashlib
+import json
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
+from kernels import training_run
 from kernels.automata import TimedAutomaton, temporal_flipflop
 from sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, one_by_one, recorded_floats
 
-GATES = {"rnn": ("h",), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}
 SECONDS_PER_UNIT = 4e-9  # of a hidden unit of one sequence, per gate, step and iteration; one core
 SECONDS_PER_WEIGHT = 1e-10  # of a recurrent weight in one sequence, per step and iteration; one core
 SECONDS_PER_STEP = 1e-5  # of a step of a whole batch
@@ -30,38 +32,12 @@ TREATMENT = (
     "start_modulus",
 )  # the same initial draws and sequences under every one of them: paired comparisons
 RECORDED = {
-    "loss": (("iteration",), "cross-entropy of the training batch", "nat"),
-    "ti_accuracy": (("iteration",), "accuracy at time-independent symbols of the training batch", "1"),
-    "td_accuracy": (("iteration",), "accuracy at time-dependent symbols of the training batch", "1"),
-    "heldout_loss": (("checkpoint",), "cross-entropy of held-out sequences", "nat"),
-    "heldout_ti_accuracy": (("checkpoint",), "accuracy at time-independent symbols of held-out sequences", "1"),
-    "heldout_td_accuracy": (("checkpoint",), "accuracy at time-dependent symbols of held-out sequences", "1"),
-    "heldout_td_balanced_accuracy": (
-        ("checkpoint",), "accuracy at time-dependent symbols of held-out sequences, mean over Theta = 0 and 1", "1",
-    ),
-    "recurrent_weights": (("checkpoint", "gate", "hidden", "hidden_from"), "recurrent weights W", "1"),
-    "input_weights": (("checkpoint", "gate", "hidden", "symbol"), "input weights U", "1"),
-    "bias": (("checkpoint", "gate", "hidden"), "bias b", "1"),
-    "readout_weights": (("checkpoint", "output", "hidden"), "readout weights", "1"),
-    "readout_bias": (("checkpoint", "output"), "readout bias", "1"),
-    "probe_symbols": (("probe", "time"), "symbol of the probe sequences, index into symbol", "1"),
-    "probe_theta": (("probe", "time"), "Theta of the probe sequences", "1"),
+    **training_run.RECORDED,
+    "probe_state": (("probe", "time", "state"), training_run.RECORDED["probe_state"][1], "1"),  # of the last checkpoint
     "probe_targets": (("probe", "time"), "state of the automaton after each symbol, index", "1"),
     "time_dependent": (("symbol",), "whether the answer to the symbol depends on Theta", "1"),
-    "probe_state": (("probe", "time", "state"), "state after each symbol of the probe, last checkpoint", "1"),
-}  # fmt: skip
-COORDINATES = {
-    "iteration": ("updates done before this one", "iteration"),
-    "checkpoint": ("updates done", "iteration"),
-    "gate": ("gate of the cell", ""),
-    "hidden": ("hidden unit", "1"),
-    "hidden_from": ("hidden unit that a weight comes from", "1"),
-    "symbol": ("symbol of the automaton", ""),
-    "output": ("output of the readout", ""),
-    "probe": ("probe sequence", "1"),
-    "time": ("time from the start of the sequence", "step"),
-    "state": ("state variable of the network", "1"),
 }
+COORDINATES = {dim: about for dim, about in training_run.COORDINATES.items() if dim != "probe_checkpoint"}
 
 
 class FlipflopParameters(Parameters):
@@ -127,11 +103,18 @@ def _spaced(iterations: int, count: int, spacing: str) -> np.ndarray:
 
 
 def group_name(parameters: FlipflopParameters) -> str:
-    task = "automaton" if parameters.automaton is not None else parameters.clock
+    task: str = parameters.clock
+    if parameters.automaton is not None:
+        text = json.dumps(parameters.automaton, sort_keys=True)
+        task = f"automaton-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     return f"{task}-{parameters.cell}-{parameters.n_hidden}-T{parameters.length}"
 
 
 def check(parameters: FlipflopParameters, record: FlipflopRecord) -> None:
+    if parameters.automaton is not None:
+        for name in ("clock", "period", "threshold", "p"):
+            if (value := getattr(parameters, name)) != FlipflopParameters.model_fields[name].default:
+                raise ValueError(f"{name}={value!r}: must not be given with automaton, which has a clock of its own")
     parameters.task(), parameters.then_task()
     if parameters.then_period and (parameters.automaton is not None or parameters.clock != "periodic"):
         raise ValueError(f"then_period={parameters.then_period}: must be 0 without clock='periodic'")
@@ -157,7 +140,7 @@ def dims(parameters: FlipflopParameters, record: FlipflopRecord) -> dict[str, in
     return {
         "iteration": record.iterations + record.then_iterations,
         "checkpoint": len(record.checkpoint()),
-        "gate": len(GATES[parameters.cell]),
+        "gate": len(training_run.GATES[parameters.cell]),
         "hidden": parameters.n_hidden,
         "hidden_from": parameters.n_hidden,
         "symbol": len(task.symbols),
@@ -182,13 +165,17 @@ def coordinates(parameters: FlipflopParameters, record: FlipflopRecord) -> dict[
     outputs = [f"P({task.states[1]})"] if length["output"] == 1 else task.states
     counted = ("iteration", "hidden", "hidden_from", "probe", "time", "state")
     values = {dim: np.arange(length[dim]) for dim in counted} | {"checkpoint": record.checkpoint()}
-    values |= {"gate": np.array(GATES[parameters.cell]), "symbol": np.array(task.symbols), "output": np.array(outputs)}
+    values |= {
+        "gate": np.array(training_run.GATES[parameters.cell]),
+        "symbol": np.array(task.symbols),
+        "output": np.array(outputs),
+    }
     return {dim: (values[dim], {"long_name": text} | ({"units": unit} if unit else {}))
             for dim, (text, unit) in COORDINATES.items()}  # fmt: skip
 
 
 def estimate(parameters: FlipflopParameters, record: FlipflopRecord) -> float:
-    gates, n = len(GATES[parameters.cell]), parameters.n_hidden
+    gates, n = len(training_run.GATES[parameters.cell]), parameters.n_hidden
     per_sequence = gates * n * (SECONDS_PER_UNIT + n * SECONDS_PER_WEIGHT)
     per_iteration = parameters.length * (SECONDS_PER_STEP + parameters.batch * per_sequence)
     held = n**3 * SECONDS_PER_EIGENVALUE if parameters.hold_modulus else 0.0
@@ -197,7 +184,7 @@ def estimate(parameters: FlipflopParameters, record: FlipflopRecord) -> float:
 
 def memory(parameters: FlipflopParameters, record: FlipflopRecord) -> int:
     sequences = PIECE * parameters.length * parameters.batch * 4
-    states = 4 * len(GATES[parameters.cell]) * parameters.length * parameters.n_hidden
+    states = 4 * len(training_run.GATES[parameters.cell]) * parameters.length * parameters.n_hidden
     return sequences + states * (4 * parameters.batch + record.heldout) + recorded_floats(variables(parameters, record))
 
 

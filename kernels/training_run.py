@@ -1,0 +1,48 @@
+"""What a training run of ``kernels.rnn`` records: names, dimensions, texts and units, for who reads or stores it.
+
+Apart from ``kernels.rnn``, so that they can be known without JAX.
+"""
+
+GATES: dict[str, tuple[str, ...]] = {"rnn": ("h",), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}
+CURVES = {
+    "loss": (("iteration",), "cross-entropy of the training batch", "nat"),
+    "ti_accuracy": (("iteration",), "accuracy at time-independent symbols of the training batch", "1"),
+    "td_accuracy": (("iteration",), "accuracy at time-dependent symbols of the training batch", "1"),
+}
+EVALUATIONS = {
+    "heldout_loss": (("checkpoint",), "cross-entropy of held-out sequences", "nat"),
+    "heldout_ti_accuracy": (("checkpoint",), "accuracy at time-independent symbols of held-out sequences", "1"),
+    "heldout_td_accuracy": (("checkpoint",), "accuracy at time-dependent symbols of held-out sequences", "1"),
+    "heldout_td_balanced_accuracy": (
+        ("checkpoint",), "accuracy at time-dependent symbols of held-out sequences, mean over Theta = 0 and 1", "1",
+    ),
+}  # fmt: skip
+WEIGHTS = {
+    "recurrent_weights": (("checkpoint", "gate", "hidden", "hidden_from"), "recurrent weights W", "1"),
+    "input_weights": (("checkpoint", "gate", "hidden", "symbol"), "input weights U", "1"),
+    "bias": (("checkpoint", "gate", "hidden"), "bias b", "1"),
+    "readout_weights": (("checkpoint", "output", "hidden"), "readout weights", "1"),
+    "readout_bias": (("checkpoint", "output"), "readout bias", "1"),
+}
+PROBE = {
+    "probe_symbols": (("probe", "time"), "symbol of the probe sequences, index into symbol", "1"),
+    "probe_theta": (("probe", "time"), "Theta of the probe sequences", "1"),
+    "probe_state": (
+        ("probe_checkpoint", "probe", "time", "state"), "state of the network after each symbol of the probe sequences",
+        "1",
+    ),
+}  # fmt: skip
+RECORDED: dict[str, tuple[tuple[str, ...], str, str]] = {**CURVES, **EVALUATIONS, **WEIGHTS, **PROBE}
+COORDINATES = {
+    "iteration": ("updates done before this one", "iteration"),
+    "checkpoint": ("updates done", "iteration"),
+    "gate": ("gate of the cell", ""),
+    "hidden": ("hidden unit", "1"),
+    "hidden_from": ("hidden unit that a weight comes from", "1"),
+    "symbol": ("symbol of the automaton", ""),
+    "output": ("output of the readout", ""),
+    "probe": ("probe sequence", "1"),
+    "time": ("time from the start of the sequence", "step"),
+    "state": ("state variable of the network", "1"),
+    "probe_checkpoint": ("updates done", "iteration"),
+}
