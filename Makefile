@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test stack-test lint format bench clean
+.PHONY: setup demo test stack-test failure-test lint format bench clean
 
 setup: $(STAMP)
 
@@ -26,6 +26,11 @@ test: setup
 stack-test: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[stack]'
 	$(BIN)/python -m pytest tests/stack/stack.py
+
+# Kills processes, fills a small disk and makes a file system read-only, for which it has to run as root.
+failure-test: setup
+	$(BIN)/python -m pytest -s tests/failures/soak.py tests/failures/failures.py
+	ISOCHRON_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_malformed.py --timeout=1800
 
 lint: setup
 	$(BIN)/ruff check .

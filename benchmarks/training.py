@@ -8,7 +8,7 @@ The time-of-day flipflop (period 10), ``rnn`` with 32 hidden units, 60 steps, ba
 - ours: ``train``, with its checkpoints every 10 iterations and their evaluation on 512 held-out sequences;
 - a JAX loop: one jitted update per call, the cell in a scan, sequences as batch-major one-hot arrays;
 - PyTorch, eager: the same cell written as a loop over time steps, and ``torch.nn.RNN``, which does that loop in C++
-  (``pip install 'isochron[bench]'``, or ``pip install torch``; left out where it is missing).
+  (``pip install torch``; left out where it is missing).
 
 Seconds are the process's CPU time, which on an idle machine is the time that one waits; compilation is timed apart.
 Loss curves have to agree, to rounding at first, and closely at the end.

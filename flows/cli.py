@@ -1,6 +1,7 @@
 """The command line: ``isochron``. It turns arguments into flow runs, and errors into one line and an exit code."""
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -55,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--workers", metavar="N", type=_positive, help="number of local worker processes [one per core]"
         )
+        sub.add_argument("--performance-report", metavar="FILE", help="write Dask's performance report there, HTML")
 
     def figures_argument(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--figures", metavar="DIR", help="folder of the figures [the store's path with .figures]")
@@ -99,7 +101,8 @@ def parser() -> argparse.ArgumentParser:
     status = command(
         "status",
         "show what a store holds",
-        "Show the groups of a store, how many of their points are done, failed and pending, and the errors.",
+        "Show the groups of a store: how many of their points are done, failed and pending, the time spent on them,\n"
+        "the objects and bytes that they take; the runs that made them, and the errors.",
         "isochron status results/sharing.zarr",
     )
     status.add_argument("store", metavar="STORE", help="local path or URL of a store")
@@ -145,6 +148,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     options = parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a locale may lack the characters of a title
     # Prefect logs every failure with a traceback; the terminal gets one line from here, the server the whole
     if options.command != "serve":
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
@@ -169,6 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         from flows.cluster import ClusterError
 
+        if type(error).__module__.startswith("httpx") and (url := os.environ.get("PREFECT_API_URL")):
+            return _fail(f"Prefect server {url} (PREFECT_API_URL): lost: {error}; run it again to go on", 3)
         if isinstance(error, ClusterError | OSError):
             return _fail(str(error), 3)
         first_line = (str(error).strip().splitlines() or [""])[0]
@@ -186,10 +193,17 @@ def _run(options: argparse.Namespace) -> int:
         print(f"nothing left to run; store {store}: {sweep.n_points - failed:,} done, {failed:,} failed, 0 pending")
         return 1 if failed else 0
     _check_store(sweep, store)
-    _check_places(options.scheduler)
+    _check_places(options.scheduler, report=options.performance_report)
     from flows.sweep import run_sweep
 
-    summary = run_sweep(options.sweep, store, options.scheduler, options.workers, options.retry_failed)
+    summary = run_sweep(
+        options.sweep,
+        store,
+        options.scheduler,
+        options.workers,
+        options.retry_failed,
+        performance_report=options.performance_report,
+    )
     print_run(summary)
     return 1 if summary.failed else 0
 
@@ -199,11 +213,11 @@ def _reduce(options: argparse.Namespace) -> int:
 
     store = resolve(options.store)
     stored_sweep(store)
-    _check_places(options.scheduler, options.figures)
+    _check_places(options.scheduler, options.figures, options.performance_report)
     from flows.reduce import run_reduce
     from flows.report import report
 
-    run_reduce(store, options.scheduler, options.workers)
+    run_reduce(store, options.scheduler, options.workers, options.performance_report)
     report(store, options.figures)
     return 0
 
@@ -215,7 +229,7 @@ def _study(options: argparse.Namespace) -> int:
     sweep = load(options.sweep)
     store = resolve(options.store or default_store(sweep.name))
     _check_store(sweep, store)
-    _check_places(options.scheduler, options.figures)
+    _check_places(options.scheduler, options.figures, options.performance_report)
     from flows.study import run_study
 
     summary = run_study(
@@ -225,6 +239,7 @@ def _study(options: argparse.Namespace) -> int:
         options.workers,
         options.retry_failed,
         options.figures,
+        performance_report=options.performance_report,
     )
     print_run(summary)
     return 1 if summary.failed else 0
@@ -240,14 +255,24 @@ def _compare(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     import numpy as np
 
-    from sweeps.store import FAILED, STATES, read, resolve
+    from sweeps.store import FAILED, STATES, read, resolve, usage
 
     results = read(resolve(options.store))
-    print(f"{'group':<28}{'grid':<44}{'points':>9}" + "".join(f"{state:>9}" for state in STATES))
+    used = usage(results.location)
+    lines = [("group", "grid", "points", *STATES, "core-s", "objects", "MB")]
     for name, store in sorted(results.groups.items()):
         grid = " x ".join(f"{axis.name} {len(axis)}" for axis in store.group.axes) or "one point"
         counts = [int((store.status == state).sum()) for state in STATES.values()]
-        print(f"{name:<28}{grid:<44}{store.group.n_points:>9}" + "".join(f"{count:>9}" for count in counts))
+        spent = np.nansum(store.bookkeeping["wall_time"])
+        lines.append(
+            (name, grid, f"{store.group.n_points}", *map(str, counts), f"{spent:.1f}", *_size(used.pop(name, (0, 0))))
+        )
+    for name, size in sorted(used.items()):  # the summary, and the metadata of all
+        lines.append((name, *[""] * 6, *_size(size)))
+    _print_columns(lines)
+    runs = results.runs()
+    if runs:
+        print(f"{len(runs)} runs, the last on {runs[-1]['host']} at {runs[-1]['started']}")
     failures = 0
     for name, store in sorted(results.groups.items()):
         for index in map(tuple, np.argwhere(store.status == FAILED)):
@@ -259,6 +284,18 @@ def _status(options: argparse.Namespace) -> int:
     if failures > 20:
         print(f"... and {failures - 20} more; see `error` in the store")
     return 1 if failures else 0
+
+
+def _size(objects_and_bytes: tuple[int, int]) -> tuple[str, str]:
+    return f"{objects_and_bytes[0]}", f"{objects_and_bytes[1] / 1e6:.1f}"
+
+
+def _print_columns(lines: Sequence[tuple[str, ...]]) -> None:
+    """Lines of cells under each other: the first two to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        print("  ".join(cells).rstrip())
 
 
 def _presets(options: argparse.Namespace) -> int:
@@ -319,10 +356,12 @@ def _check_store(sweep: Any, store: str) -> None:
         SweepStore.prepare(store, sweep)
 
 
-def _check_places(scheduler: str | None, figures: str | None = None) -> None:
+def _check_places(scheduler: str | None, figures: str | None = None, report: str | None = None) -> None:
     """Refuse folders and addresses that cannot be used, before hours of work depend on them."""
     if figures is not None:
-        _check_figures(Path(figures))
+        _check_folder("figures", Path(figures))
+    if report is not None:
+        _check_folder("performance report in", Path(report).parent)
     if url := os.environ.get("PREFECT_API_URL"):
         _check_prefect(url)
     if scheduler is not None:
@@ -332,15 +371,15 @@ def _check_places(scheduler: str | None, figures: str | None = None) -> None:
             pass
 
 
-def _check_figures(folder: Path) -> None:
+def _check_folder(what: str, folder: Path) -> None:
     from sweeps.store import StoreError
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"figures {folder}: cannot be written: {error}") from None
+        raise StoreError(f"{what} {folder}: cannot be written: {error}") from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise StoreError(f"figures {folder}: cannot be written: no permission")
+        raise StoreError(f"{what} {folder}: cannot be written: no permission")
 
 
 def _check_prefect(url: str) -> None:
@@ -361,10 +400,8 @@ def default_store(name: str) -> str:
 def print_run(summary: Any) -> None:
     """One line on what ran and what it cost."""
     ran = f"{summary.ran:,} points run in {summary.wall_time:.1f} s" if summary.ran else "nothing left to run"
-    kernels = f", {summary.kernel_time:.1f} s of it in kernels over all workers" if summary.ran else ""
     print(
-        f"{ran}{kernels}; store {summary.store}: {summary.done:,} done, {summary.failed:,} failed, "
-        f"{summary.pending:,} pending"
+        f"{ran}; store {summary.store}: {summary.done:,} done, {summary.failed:,} failed, {summary.pending:,} pending"
     )
 
 

@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from collections import Counter
 from types import TracebackType
 
 from rich.console import Console
@@ -12,11 +13,16 @@ LINE_SECONDS = 10.0
 
 
 class Meter:
-    """Counts finished work of a known total, for any number of threads. Use as a context manager."""
+    """Counts finished work of a known total, for any number of threads. Use as a context manager.
+
+    ``done``, ``failed`` and ``amounts`` are sums of what :meth:`add` is given, ``seconds`` the time of the context.
+    """
 
     def __init__(self, title: str, total: int, unit: str = "points"):
         self._title, self._total, self._unit = title, total, unit
-        self._done = self._failed = 0
+        self.done = self.failed = 0
+        self.amounts: Counter[str] = Counter()
+        self.seconds = 0.0
         self._started = self._last = time.monotonic()
         self._lock = threading.Lock()
         self._bar: Progress | None = None
@@ -41,27 +47,29 @@ class Meter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.seconds = time.monotonic() - self._started
         if self._bar:
             self._bar.stop()
         elif self._total and kind is None:
             self._line()
 
-    def add(self, done: int, failed: int = 0) -> None:
+    def add(self, done: int, failed: int = 0, **amounts: float) -> None:
         with self._lock:
-            self._done += done
-            self._failed += failed
+            self.done += done
+            self.failed += failed
+            self.amounts.update(amounts)
             if self._bar:
-                note = f"[red]{self._failed} failed[/red]  " if self._failed else ""
-                self._bar.update(self._task, completed=self._done, failed=note)
-            elif time.monotonic() - self._last > LINE_SECONDS and self._done < self._total:
+                note = f"[red]{self.failed} failed[/red]  " if self.failed else ""
+                self._bar.update(self._task, completed=self.done, failed=note)
+            elif time.monotonic() - self._last > LINE_SECONDS and self.done < self._total:
                 self._last = time.monotonic()
                 self._line()
 
     def _line(self) -> None:
         elapsed = time.monotonic() - self._started
-        left = elapsed / self._done * (self._total - self._done) if self._done else float("nan")
-        failed = f", {self._failed} failed" if self._failed else ""
-        ahead = f", about {left:.0f} s left" if self._done < self._total else ""
+        left = elapsed / self.done * (self._total - self.done) if self.done else float("nan")
+        failed = f", {self.failed} failed" if self.failed else ""
+        ahead = f", about {left:.0f} s left" if self.done < self._total else ""
         print(
-            f"{self._title}: {self._done}/{self._total} {self._unit}{failed} in {elapsed:.0f} s{ahead}", file=sys.stderr
+            f"{self._title}: {self.done}/{self._total} {self._unit}{failed} in {elapsed:.0f} s{ahead}", file=sys.stderr
         )

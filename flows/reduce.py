@@ -18,7 +18,7 @@ from analysis.finite_size import finite_size
 from analysis.summary import summarise
 from flows.cluster import Workers, cluster, fan_out
 from flows.progress import Meter
-from sweeps.store import DONE, SUMMARY, StoreError, exclusive, open_store, resolve, write_summaries
+from sweeps.store import DONE, FAILED, SUMMARY, StoreError, exclusive, one_line, open_store, resolve, write_summaries
 
 FINITE_SIZE = "finite_size"  # in the store's summary, the extrapolation over the sizes of a tiling
 SUMMARISE: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
@@ -31,28 +31,29 @@ MEASURE: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {"flipflop": training.m
 
 
 @flow(name="reduce", flow_run_name="{store}")
-def run_reduce(store: str, scheduler: str | None = None, workers: Workers = None) -> list[str]:
+def run_reduce(
+    store: str, scheduler: str | None = None, workers: Workers = None, performance_report: str | None = None
+) -> list[str]:
     """Reduce the finished points of a store; returns the names of the reduced groups.
 
     Args:
         store: Local path or URL of a store.
         scheduler: Address of a Dask scheduler; none starts local worker processes.
         workers: Number of local worker processes; none: one per core.
+        performance_report: File for Dask's performance report of the run, HTML.
 
     Raises:
         StoreError: Nothing is there, or nothing is done yet.
     """
     store = resolve(store)
     with exclusive(store):
-        tree = open_store(store)
-        groups = {name: node.to_dataset() for name, node in tree.children.items() if name != SUMMARY}
-        groups = {name: dataset for name, dataset in groups.items() if (dataset["status"] == DONE).any()}
-        if not groups:
-            raise StoreError(f"store {store}: no point is done, there is nothing to reduce")
-        parts = {name: list(parts_of(dataset)) for name, dataset in groups.items()}
+        groups, parts = finished(store)
         unit = "seeds" if all(dataset.attrs["kind"] in MEASURE for dataset in groups.values()) else "schemes"
         summaries: dict[str, xr.Dataset] = {}
-        with cluster(scheduler, workers) as client, Meter("reduce", sum(map(len, parts.values())), unit) as meter:
+        with (
+            cluster(scheduler, workers, performance_report) as client,
+            Meter("reduce", sum(map(len, parts.values())), unit) as meter,
+        ):
 
             @task(name="reduce-group", task_run_name="reduce-{name}", cache_policy=NO_CACHE, persist_result=False)
             def reduce_group(name: str) -> None:
@@ -72,6 +73,17 @@ def run_reduce(store: str, scheduler: str | None = None, workers: Workers = None
     return list(groups)
 
 
+def finished(store: str) -> tuple[dict[str, xr.Dataset], dict[str, list[dict[str, int]]]]:
+    """The groups of a store that hold finished points, and the :func:`parts_of` each."""
+    with one_line(store):
+        tree = open_store(store)
+        groups = {name: node.to_dataset() for name, node in tree.children.items() if name != SUMMARY}
+        groups = {name: dataset for name, dataset in groups.items() if (dataset["status"] == DONE).any()}
+        if not groups:
+            raise StoreError(f"store {store}: no point is done, there is nothing to reduce")
+        return groups, {name: list(parts_of(dataset)) for name, dataset in groups.items()}
+
+
 def parts_of(dataset: xr.Dataset) -> Iterator[dict[str, int]]:
     """What is reduced at a time: the positions of all schemes, or of all finished seeds of kinds in ``MEASURE``."""
     for position in positions_of(dataset):
@@ -84,9 +96,10 @@ def parts_of(dataset: xr.Dataset) -> Iterator[dict[str, int]]:
 
 def reduce_part(store: str, group: str, position: dict[str, int]) -> xr.Dataset:
     """Summary of one scheme over its finished seeds, or what is measured of one seed. Runs on a worker."""
-    dataset = open_store(store)[group].to_dataset().isel(position)
-    kind = dataset.attrs["kind"]
-    return MEASURE[kind](dataset) if kind in MEASURE else SUMMARISE[kind](dataset)
+    with one_line(store, "reduced"):
+        dataset = open_store(store)[group].to_dataset().isel(position)
+        kind = dataset.attrs["kind"]
+        return MEASURE[kind](dataset) if kind in MEASURE else SUMMARISE[kind](dataset)
 
 
 def gather(dataset: xr.Dataset, found: list[xr.Dataset]) -> xr.Dataset:
@@ -99,7 +112,10 @@ def gather(dataset: xr.Dataset, found: list[xr.Dataset]) -> xr.Dataset:
     for position in positions_of(dataset):
         number = int((dataset["status"].isel(position) == DONE).sum())
         seeds = [next(measured) for _ in range(number)] or [found[0].isel(seed=slice(0))]
-        schemes.append(SUMMARISE[kind](xr.concat(seeds, "seed", coords="minimal", compat="override", join="exact")))
+        summary = SUMMARISE[kind](xr.concat(seeds, "seed", coords="minimal", compat="override", join="exact"))
+        failed = int((dataset["status"].isel(position) == FAILED).sum())
+        summary["n_failed"] = ((), failed, {"units": "1", "long_name": "seeds that failed, left out of everything"})
+        schemes.append(summary)
     return join(dataset, schemes)
 
 

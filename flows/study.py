@@ -1,5 +1,7 @@
 """The flow ``study``: run a sweep, reduce it, and report on it."""
 
+from pathlib import Path
+
 from prefect import flow
 
 from flows import artifacts
@@ -19,6 +21,7 @@ def run_study(
     retry_failed: bool = False,
     figures: str | None = None,
     more_seeds: NonNegative = 0,
+    performance_report: str | None = None,
 ) -> SweepSummary:
     """Run what a store lacks of a sweep, reduce the store, print the table and draw the figures.
 
@@ -31,12 +34,18 @@ def run_study(
         figures: Folder of the figures; none: the store's path with .figures.
         more_seeds: Go on with the seeds that the store holds beyond those of the sweep, and add this many new ones
             once none of them is pending. For runs on a schedule.
+        performance_report: File for Dask's performance report of the sweep, HTML; that of the reduction lies beside
+            it, named with -reduce.
 
     Raises:
         SweepError, StoreError, ClusterError: As the flows ``sweep`` and ``reduce`` do.
     """
-    summary = run_sweep(sweep, store, scheduler, workers, retry_failed, more_seeds)
-    run_reduce(store, scheduler, workers)
+    of_reduction = None
+    if performance_report is not None:
+        path = Path(performance_report)
+        of_reduction = str(path.with_stem(f"{path.stem}-reduce"))
+    summary = run_sweep(sweep, store, scheduler, workers, retry_failed, more_seeds, performance_report)
+    run_reduce(store, scheduler, workers, of_reduction)
     paths = report(store, figures)
     if paths:
         artifacts.link(f"{load(sweep).name}-figures", str(paths[0].parent), f"{len(paths)} figures")

@@ -14,6 +14,7 @@ import shutil
 import threading
 import uuid
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr
+from zarr.core.sync import sync
 from zarr.errors import GroupNotFoundError
 
 from sweeps.kinds import KINDS, Outcome
@@ -81,7 +83,7 @@ def resolve(location: str | os.PathLike[str]) -> str:
 
 
 @contextlib.contextmanager
-def _one_line(location: str, what: str = "read") -> Iterator[None]:
+def one_line(location: str, what: str = "read") -> Iterator[None]:
     """Whatever a damaged or foreign store raises becomes one line that names it."""
     try:
         yield
@@ -130,7 +132,7 @@ def open_store(location: str | os.PathLike[str]) -> xr.DataTree:
     StoreError : nothing is there, or it is no store of a sweep.
     """
     location = resolve(location)
-    with _one_line(location):
+    with one_line(location):
         root = _open_root(location)
         _definition(location, root)
         consolidated = root.metadata.consolidated_metadata is not None
@@ -167,10 +169,12 @@ class GroupStore:
         self.group = group
         self.zarr = array_group
         self.shard = shard
-        self.bookkeeping = {
-            name: np.array(_member(array_group, name)[...], dtype=object if dtype == "str" else dtype)
-            for name, (dtype, _) in _bookkeeping(group).items()
-        }
+        self.bookkeeping = {}
+        for name, (dtype, _) in _bookkeeping(group).items():
+            array = _member(array_group, name)
+            if array.shape != group.shape:  # before it is read: a damaged shape can be of any size
+                raise ValueError(f"{name} in {group.name} has shape {array.shape}, its grid {group.shape}")
+            self.bookkeeping[name] = np.array(array[...], dtype=object if dtype == "str" else dtype)
 
     @property
     def status(self) -> np.ndarray:
@@ -215,7 +219,7 @@ class SweepStore:
         StoreError : the path is taken by something else, cannot be written, or is too small; or it holds a sweep that
             contradicts this one, and then the message lists the differences.
         """
-        with _one_line(location, "written"):
+        with one_line(location, "written"):
             if not is_url(location):
                 _check_room(location, sweep)
                 _refuse_other_files(Path(location))
@@ -293,17 +297,18 @@ class SweepStore:
     def flush(self) -> None:
         """Write the status of all that finished, and the scalars before it."""
         with self._lock:
-            try:
+            with one_line(self.location, "written"):
                 for name, dirty in self._dirty.items():
                     self.groups[name].flush(dirty)
-            except OSError as error:
-                raise StoreError(f"store {self.location}: cannot be written: {error}") from None
             self._dirty.clear()
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Provenance of every run, oldest first."""
+        return json.loads(str(self.root.attrs.get("runs", "[]")))
 
     def add_run(self, provenance: Mapping[str, Any]) -> None:
         """Append a run's provenance to the store's attributes."""
-        runs = json.loads(str(self.root.attrs.get("runs", "[]")))
-        self.root.attrs["runs"] = json.dumps([*runs, provenance])
+        self.root.attrs["runs"] = json.dumps([*self.runs(), provenance])
         self.consolidate()
 
     def consolidate(self) -> None:
@@ -317,7 +322,7 @@ def write_summaries(location: str, summaries: Mapping[str, xr.Dataset]) -> None:
     A death in between leaves a store that is not reduced, never one that is half.
     Raises StoreError where the store cannot be written.
     """
-    with _one_line(location, "written"):
+    with one_line(location, "written"):
         store = zarr_store(location)
         root = zarr.open_group(store, mode="r+", use_consolidated=False)
         if SUMMARY in root:
@@ -352,7 +357,7 @@ def _consolidate(store: Any) -> None:
 def is_complete(location: str, sweep: Sweep) -> bool:
     """Whether every point of the sweep is done in the store, or failed: nothing is left to run. Writes nothing."""
     try:
-        with _one_line(location):
+        with one_line(location):
             store = read(location)
             have = {name: [set(axis.labels) for axis in group.group.axes] for name, group in store.groups.items()}
             _refuse_contradiction(location, stored_sweep(location), sweep)
@@ -369,6 +374,9 @@ def is_complete(location: str, sweep: Sweep) -> bool:
 @contextlib.contextmanager
 def exclusive(location: str) -> Iterator[None]:
     """Hold the only right to change a store; the operating system drops it when the process dies.
+
+    An object store has no such lock. Two runs of one sweep there compute points twice and may each forget, as pending,
+    what the other has done, which the next run does again; two runs of sweeps of different extent must not overlap.
 
     Raises
     ------
@@ -397,14 +405,14 @@ def exclusive(location: str) -> Iterator[None]:
 def stored_sweep(location: str) -> dict[str, Any]:
     """The definition of the sweep that last ran into a store."""
     location = resolve(location)
-    with _one_line(location):
+    with one_line(location):
         return _definition(location, _open_root(location))
 
 
 def read(location: str) -> SweepStore:
     """An existing store, to look at: its groups as they are stored, with their status."""
     location = resolve(location)
-    with _one_line(location):
+    with one_line(location):
         root = _open_root(location)
         definition = _definition(location, root)
         kind = KINDS[definition["kind"]]
@@ -417,6 +425,33 @@ def read(location: str) -> SweepStore:
                 group = Group(kind, name, axes, fixed, record)
                 groups[name] = GroupStore(group, node, tuple(json.loads(str(node.attrs["shard"]))))
         return SweepStore(location, root, groups)
+
+
+def usage(location: str) -> dict[str, tuple[int, int]]:
+    """Objects and bytes that each group of a store takes; ``(metadata)`` is what belongs to no group."""
+    found: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    with one_line(location):
+        for path, size in _objects(resolve(location)):
+            group, inside, _ = path.partition("/")
+            name = group if inside else "(metadata)"
+            found[name] += 1
+            sizes[name] += size
+    return {name: (count, sizes[name]) for name, count in found.items()}
+
+
+def _objects(location: str) -> Iterator[tuple[str, int]]:
+    """Path in the store and size of every object."""
+    if is_url(location):
+        for page in zarr_store(location, read_only=True).store.list():
+            yield from ((entry["path"], entry["size"]) for entry in page)
+        return
+    for folder, _, files in os.walk(location):
+        inside = os.path.relpath(folder, location)
+        for file in files:
+            path = file if inside == "." else f"{inside}/{file}"
+            with contextlib.suppress(FileNotFoundError):  # a run is writing, and has renamed it
+                yield path, Path(folder, file).stat().st_size
 
 
 def compute_shard(work: Work) -> list[Outcome]:
@@ -436,11 +471,12 @@ def compute_shard(work: Work) -> list[Outcome]:
         slice(o, min(o + s, n)) for o, s, n in zip(shard.origin, work.shard_shape, work.grid_shape, strict=True)
     )
     extent = tuple(along.stop - along.start for along in region)
-    arrays = {name: _array(work, f"{shard.group}/{name}") for name in variables}
-    blocks = {
-        name: arrays[name][region] if work.keep else np.full(extent + v.shape, _fill(v.dtype), v.dtype)
-        for name, v in variables.items()
-    }
+    with one_line(work.location, "written"):
+        arrays = {name: _array(work, f"{shard.group}/{name}") for name in variables}
+        blocks = {
+            name: arrays[name][region] if work.keep else np.full(extent + v.shape, _fill(v.dtype), v.dtype)
+            for name, v in variables.items()
+        }
     outcomes = []
     computed = kind.run(list(zip(models, seeds, strict=True)), record)
     for index, seed, outcome in zip(shard.points, seeds, computed, strict=True):
@@ -449,9 +485,24 @@ def compute_shard(work: Work) -> list[Outcome]:
             blocks[name][at] = _fill(variable.dtype) if outcome.error else outcome.arrays[name]
         error = f"{outcome.error} [seed: {seed.entropy}, spawn key: {seed.spawn_key}]" if outcome.error else ""
         outcomes.append(Outcome({}, outcome.scalars, error, outcome.wall_time))
-    for name, block in blocks.items():
-        arrays[name][region] = block
+    with one_line(work.location, "written"):
+        for name, block in blocks.items():
+            arrays[name][region] = block
     return outcomes
+
+
+def shard_bytes(work: Work) -> int:
+    """Bytes that a shard takes in the store, compressed; one of failed points alone takes none."""
+    total = 0
+    kind = KINDS[work.kind]
+    first = kind.parameters.model_validate(work.parameters[0])
+    for name, variable in kind.variables(first, kind.record.model_validate(work.record)).items():
+        array = _array(work, f"{work.shard.group}/{name}")
+        at = tuple(o // s for o, s in zip(work.shard.origin, work.shard_shape, strict=True)) + (0,) * len(variable.dims)
+        chunk = array.store_path / array.metadata.encode_chunk_key(at)
+        with contextlib.suppress(FileNotFoundError):
+            total += sync(array.store.getsize(chunk.path))
+    return total
 
 
 _ARRAYS: dict[tuple[str, str, tuple[int, ...]], zarr.Array] = {}

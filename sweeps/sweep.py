@@ -24,6 +24,11 @@ from sweeps.kinds import KINDS, Kind, Parameters, Record
 MAX_POINTS = 1_000_000  # the status of a group is held in memory by the flow, and a million is 11 days at one a second
 MAX_GROUPS = 1000  # every group is a folder of arrays that the flow opens when it starts
 INT64 = 2**63  # integers of a grid are kept as int64
+MAX_FILE = 1_000_000  # characters of a sweep file
+MAX_DOTS = 1000  # of one key in it; tomllib takes time as their square
+MAX_MESSAGE = 1000  # characters of an error that shows a value
+MAX_DEPTH = 32  # of tables and lists in a sweep file; what walks them would end in a RecursionError
+MAX_DIGITS = 1000  # of an integer in a sweep file; Python refuses to print those of more than 4300
 LABELS = {"i": "integers", "f": "numbers with a fraction", "U": "text", "b": "truth values"}  # by kind of numpy dtype
 # What the store keeps beside the recorded variables, and what summaries call their own: no names for a zipped axis.
 RESERVED = (
@@ -42,7 +47,16 @@ SECTIONS = ("kind", "title", "cost", "seed", "axes", "fixed", "record")
 
 
 class SweepError(ValueError):
-    """A sweep that cannot run: the message names the key, the value and what is allowed."""
+    """A sweep that cannot run: the message names the key, the value and what is allowed.
+
+    One line that a terminal can show, whatever the key and the value are.
+    """
+
+    def __init__(self, message: str):
+        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+        if len(shown) > MAX_MESSAGE:
+            shown = f"{shown[: MAX_MESSAGE // 2]} ... {shown[-MAX_MESSAGE // 2 :]}"
+        super().__init__(shown)
 
 
 @dataclass(frozen=True)
@@ -222,11 +236,16 @@ def load(source: str | Path) -> Sweep:
     known = presets()
     path = known.get(str(source), Path(source))
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(MAX_FILE + 1)
     except (OSError, UnicodeDecodeError, ValueError) as error:
         near = _nearest(str(source), known)
         raise SweepError(f"sweep {str(source)!r}: neither a readable file ({error}) nor a preset{near}") from None
+    if len(text) > MAX_FILE:
+        raise SweepError(f"{path}: more than {MAX_FILE:,} characters; no sweep is that long")
     try:
+        if any(key.count(".") > MAX_DOTS for key in re.split(r"[=,{}\[\]\n#]", text)):
+            raise RecursionError
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: not TOML, or an integer of too many digits
         raise SweepError(f"{path}: not valid TOML: {error or 'nested too deeply'}") from None
@@ -239,6 +258,8 @@ def parse(table: Mapping[str, Any], name: str = "sweep", where: str = "the sweep
     if unknown:
         key = sorted(unknown)[0]
         raise SweepError(f"{key} in {where}: unknown key{_nearest(key, SECTIONS)}")
+    for key, value in table.items():
+        _refuse_unprintable(key, value, where)
     if "kind" not in table:
         raise SweepError(f"kind in {where}: must be given: one of {', '.join(KINDS)}")
     kind = KINDS.get(table["kind"]) if isinstance(table["kind"], str) else None
@@ -290,6 +311,21 @@ def parse(table: Mapping[str, Any], name: str = "sweep", where: str = "the sweep
     except ValueError as error:
         raise SweepError(f"{error} (in {where})") from None
     return sweep
+
+
+def _refuse_unprintable(key: str, value: Any, where: str) -> None:
+    """Refuse what no error could show and no store could keep, however it is nested."""
+    nodes = [(value, 1)]
+    while nodes:
+        node, depth = nodes.pop()
+        if depth > MAX_DEPTH:
+            raise SweepError(f"{key} in {where}: nested more than {MAX_DEPTH} deep")
+        if isinstance(node, int) and abs(node) >= 10**MAX_DIGITS:
+            raise SweepError(f"{key} in {where}: holds an integer of more than {MAX_DIGITS:,} digits")
+        if isinstance(node, Mapping):
+            nodes += [(inner, depth + 1) for inner in node.values()]
+        elif isinstance(node, list):
+            nodes += [(inner, depth + 1) for inner in node]
 
 
 def from_definition(definition: Mapping[str, Any]) -> Sweep:
