@@ -22,7 +22,7 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
-# Needs Debian's postgresql, docker-compose, chromium and netcat-openbsd; .ci/run installs them.
+# Needs Debian's postgresql, docker-compose, chromium and netcat-openbsd.
 stack-test: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[stack]'
 	$(BIN)/python -m pytest tests/stack/stack.py
