@@ -240,7 +240,7 @@ def oscillator(shown: list[tuple[str, xr.Dataset]]) -> Figure:
             low, high = min(drawn.min(initial=-0.4) - 0.1, -0.5), max(drawn.max(initial=0.0) + 0.1, 0.1)
             x, y = np.linspace(low, high, 61), np.linspace(0, min(np.pi, 3 * target), 61)
             along_mu, along_omega = gradient(x, y[:, None], target, min(length, LONGEST))
-            size = np.hypot(along_mu, along_omega)
+            size = np.maximum(np.hypot(along_mu, along_omega), np.finfo(float).tiny)  # 0 at the target itself
             panel.streamplot(x, y, -along_mu / size, -along_omega / size, color="0.75", linewidth=0.6, density=1.1,
                              arrowsize=0.7)  # fmt: skip
             for number, (one_mu, one_omega) in enumerate(zip(mu, omega, strict=True)):
