@@ -18,6 +18,7 @@ from analysis.growth import flags
 from analysis.learning_phases import learning_phases
 from analysis.orbits import wilson
 from analysis.time_encoding import counting, eigenplane, elapsed_steps, phase_encoding, restricted_accuracy
+from kernels.training_run import WEIGHTS
 
 N_STARTS = 8  # of the search at every checkpoint, two of them on the orbit under the symbol alone
 ASIDE = np.array([-1.0, -0.3, -0.1, -0.03, 0.03, 0.1, 0.3, 1.0])  # from a point, to look for its partner
@@ -66,8 +67,7 @@ def network(dataset: xr.Dataset, checkpoint: int | slice = slice(None)) -> Any:
     """``kernels.rnn.Weights`` of a group at one seed and at a position (or slice) along ``checkpoint``; float64."""
     from kernels.rnn import Weights
 
-    names = ("recurrent_weights", "input_weights", "bias", "readout_weights", "readout_bias")
-    return Weights(*(dataset[name].isel(checkpoint=checkpoint).values.astype(float) for name in names))
+    return Weights(*(dataset[name].isel(checkpoint=checkpoint).values.astype(float) for name in WEIGHTS))
 
 
 @cache

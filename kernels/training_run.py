@@ -3,6 +3,9 @@
 Apart from ``kernels.rnn``, so that they can be known without JAX.
 """
 
+import numpy as np
+
+PIECE = 50  # iterations between two returns from compiled code; sequences of a piece are in memory at once
 GATES: dict[str, tuple[str, ...]] = {"rnn": ("h",), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}
 CURVES = {
     "loss": (("iteration",), "cross-entropy of the training batch", "nat"),
@@ -46,3 +49,11 @@ COORDINATES = {
     "state": ("state variable of the network", "1"),
     "probe_checkpoint": ("updates done", "iteration"),
 }
+
+
+def log_spaced(iterations: int, count: int) -> np.ndarray:
+    """About ``count`` numbers of updates up to ``iterations``, int64: 0, and from 1 on evenly spaced logarithms."""
+    if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 2:
+        raise ValueError(f"count={count!r}: must be an integer >= 2")
+    spaced = np.geomspace(1, max(iterations, 1), count - 1).round().astype(np.int64)
+    return np.unique(np.concatenate([[0], spaced[spaced <= iterations]]))

@@ -12,7 +12,7 @@ import pytest
 
 from kernels.automata import TimedAutomaton, temporal_flipflop
 from kernels.rnn import Weights, train, weights_at
-from kernels.rnn.train import log_spaced
+from kernels.training_run import log_spaced
 from tests.test_rnn_cells import complex_step_gradient, double, numpy_loss, numpy_network
 
 PERIODIC = temporal_flipflop(clock="periodic", period=10)

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from kernels.training_run import GATES
+from kernels.training_run import GATES, WEIGHTS
 
 CELLS = tuple(GATES)
 
@@ -102,8 +102,7 @@ def weights_at(run: xr.Dataset, seed: int | slice, checkpoint: int | slice) -> W
     ``seed`` and ``checkpoint`` are positions; a slice keeps its dimension, in front: ``weights_at(run, slice(None),
     -1)`` are the last weights of all seeds, as ``train(start=...)`` takes them.
     """
-    names = ("recurrent_weights", "input_weights", "bias", "readout_weights", "readout_bias")
-    return Weights(*(run[name].isel(seed=seed, checkpoint=checkpoint).values for name in names))
+    return Weights(*(run[name].isel(seed=seed, checkpoint=checkpoint).values for name in WEIGHTS))
 
 
 def initial_weights(

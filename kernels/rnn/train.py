@@ -23,11 +23,10 @@ import xarray as xr
 from kernels.automata import RelativeClock, TimedAutomaton
 from kernels.rnn.cells import Weights, advance, check_cell, initial_weights, readout, state_size
 from kernels.rnn.modulus import continued_points, hold_below, scale_to_modulus
-from kernels.training_run import COORDINATES, CURVES, EVALUATIONS, GATES, RECORDED, WEIGHTS
+from kernels.training_run import COORDINATES, CURVES, EVALUATIONS, GATES, PIECE, RECORDED, WEIGHTS
 
 OPTIMIZERS = ("adam", "sgd", "rmsprop")
 LOSSES = ("all", "non-null")
-PIECE = 50  # iterations between two returns from compiled code; sequences of a piece are in memory at once
 HELDOUT_ENTROPY, PROBE_ENTROPY = 0x68656C64, 0x70726F62  # sequences that all seeds share, far from any seed in use
 UNROLL = 4  # steps per turn of the compiled loop over time; 1 to 10 differ by a tenth
 SECONDS_BETWEEN_REPORTS = 0.3
@@ -98,7 +97,8 @@ def train(
     initial_gain : factor of the initial recurrent weights.
     loss_on : ``all`` steps, or ``non-null`` ones.
     checkpoint_every : updates from one checkpoint to the next; the initial and the last network are always among them.
-    checkpoints : numbers of updates to have checkpoints at, instead; :func:`log_spaced` makes such.
+    checkpoints : numbers of updates to have checkpoints at, instead; :func:`kernels.training_run.log_spaced` makes
+        such.
     heldout, probe : number of sequences for evaluation at checkpoints, and of those whose states are recorded.
     probe_at : checkpoints to record the probe's states at; None: the last one.
     start : weights to start from instead, with the seeds in front; as ``weights_at(run, slice(None), -1)`` gives them.
@@ -180,13 +180,6 @@ def train(
         "started_from_weights": int(start is not None),
     }
     return _dataset(task, setting, runs, labels, at, recorded, probing, attrs)
-
-
-def log_spaced(iterations: int, count: int) -> np.ndarray:
-    """About ``count`` numbers of updates up to ``iterations``, int64: 0, and from 1 on evenly spaced logarithms."""
-    _check_integer("count", count, 2)
-    spaced = np.geomspace(1, max(iterations, 1), count - 1).round().astype(np.int64)
-    return np.unique(np.concatenate([[0], spaced[spaced <= iterations]]))
 
 
 class _OneSeed(NamedTuple):

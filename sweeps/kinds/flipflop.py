@@ -16,7 +16,6 @@ SECONDS_PER_WEIGHT = 1e-10  # of a recurrent weight in one sequence, per step an
 SECONDS_PER_STEP = 1e-5  # of a step of a whole batch
 SECONDS_PER_EIGENVALUE = 3e-8  # of a matrix, times the cube of its rows
 START_SECONDS = 0.5  # compiling, shared among the seeds that a worker trains
-PIECE = 50  # iterations whose sequences are in memory at once
 MAX_UNITS = 4096
 MAX_ITERATIONS = 10_000_000
 MAX_STEPS = 100_000
@@ -99,7 +98,7 @@ class FlipflopRecord(Record):
 def _spaced(iterations: int, count: int, spacing: str) -> np.ndarray:
     if spacing == "linear" or iterations == 0:
         return np.linspace(0, iterations, count + 1 if iterations else 1).astype(np.int64)
-    return np.unique(np.append(0, np.geomspace(1, iterations, count).round().astype(np.int64)))
+    return training_run.log_spaced(iterations, count + 1)
 
 
 def group_name(parameters: FlipflopParameters) -> str:
@@ -183,7 +182,7 @@ def estimate(parameters: FlipflopParameters, record: FlipflopRecord) -> float:
 
 
 def memory(parameters: FlipflopParameters, record: FlipflopRecord) -> int:
-    sequences = PIECE * parameters.length * parameters.batch * 4
+    sequences = training_run.PIECE * parameters.length * parameters.batch * 4
     states = 4 * len(training_run.GATES[parameters.cell]) * parameters.length * parameters.n_hidden
     return sequences + states * (4 * parameters.batch + record.heldout) + recorded_floats(variables(parameters, record))
 
