@@ -436,32 +436,28 @@ def _follow() -> Callable[..., Any]:
 
 
 @cache
-def _differentiate() -> Callable[..., Any]:
+def _at_every_point(what: Callable[[Step, Any, Any], Any]) -> Callable[..., Any]:
+    """(step, parameters, owner [task], h [task, hidden]) -> ``what(step, own parameters, h)`` of every task."""
     import jax
 
-    def jacobians(step: Step, parameters: Any, owner: Any, h: Any) -> Any:
+    def evaluate(step: Step, parameters: Any, owner: Any, h: Any) -> Any:
         def one(task: Any) -> Any:
             of_map, h = task
-            own = jax.tree.map(lambda part: part[of_map], parameters)
-            return jax.jacfwd(lambda h: step(own, h))(h)
+            return what(step, jax.tree.map(lambda part: part[of_map], parameters), h)
 
         return jax.lax.map(one, (owner, h))
 
-    return jax.jit(jacobians, static_argnums=0)
+    return jax.jit(evaluate, static_argnums=0)
 
 
-@cache
-def _evaluate() -> Callable[..., Any]:
+def _image(step: Step, own: Any, h: Any) -> Any:
+    return step(own, h)
+
+
+def _jacobian(step: Step, own: Any, h: Any) -> Any:
     import jax
 
-    def images(step: Step, parameters: Any, owner: Any, h: Any) -> Any:
-        def one(task: Any) -> Any:
-            of_map, h = task
-            return step(jax.tree.map(lambda part: part[of_map], parameters), h)
-
-        return jax.lax.map(one, (owner, h))
-
-    return jax.jit(images, static_argnums=0)
+    return jax.jacfwd(lambda h: step(own, h))(h)
 
 
 def _jacobians(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray) -> np.ndarray:
@@ -470,13 +466,13 @@ def _jacobians(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray) ->
     parts = [np.empty((0, hidden, hidden))]
     for first in range(0, len(h), chunk):
         some, of_map = h[first : first + chunk], owner[first : first + chunk]
-        jacobian = _differentiate()(step, parameters, _pad(of_map, 0), _pad(some, 0.0))
+        jacobian = _at_every_point(_jacobian)(step, parameters, _pad(of_map, 0), _pad(some, 0.0))
         parts.append(np.asarray(jacobian)[: len(some)])
     return np.concatenate(parts)
 
 
 def _residuals(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray) -> np.ndarray:
-    images = np.asarray(_evaluate()(step, parameters, _pad(owner, 0), _pad(h, 0.0)))[: len(h)]
+    images = np.asarray(_at_every_point(_image)(step, parameters, _pad(owner, 0), _pad(h, 0.0)))[: len(h)]
     return np.linalg.norm(images - h, axis=-1)
 
 
