@@ -93,13 +93,13 @@ def modulus(shown: list[tuple[str, xr.Dataset]]) -> Figure:
             for number, symbol in enumerate(part["symbol"].values):
                 at = part["leading_modulus"].isel(symbol=number)
                 _with_band(panel, at, "checkpoint", f"C{number}", f"leading modulus, symbol {symbol}")
-            panel.axhline(1.0, color="0.4", linewidth=0.8)
+            panel.axhline(1.0, color="0.4", linewidth=0.8, label="modulus 1")
             panel.set(title=label, xlabel=ITERATION)
             right = panel.twinx()
             right.spines["right"].set_visible(True)
             right.grid(False)
             _with_band(right, part["td_accuracy"], "iteration", "0.3", "accuracy at time-dependent symbols")
-            right.axhline(TD_TRANSITION, color="0.3", linewidth=0.8, linestyle=":")
+            right.axhline(TD_TRANSITION, color="0.3", linewidth=0.8, linestyle=":", label=f"{TD_TRANSITION:g} correct")
             _mark_second_task(panel, part)
             right.set_ylabel("fraction correct", color="0.3")
             handles = [axes.get_legend_handles_labels() for axes in (panel, right)]

@@ -33,6 +33,15 @@ def test_a_ramp_is_crossed_where_it_has_each_value():
         assert float(phases[name]) == np.argmax(ramp >= value)
 
 
+@pytest.mark.parametrize("base", [0.5, 0.7, 0.855])
+def test_halfway_is_counted_from_the_base_rate_and_values_below_it_are_never_learned(base):
+    ramp = base + (1 - base) * np.arange(1000) / 999
+    phases = learning_phases(curve(np.ones(1000)), curve(ramp), td_base_rate=base)
+    assert float(phases["td_halfway"]) == pytest.approx(500, abs=1)
+    assert float(phases["td_four_fifths"]) == pytest.approx(799, abs=1)
+    assert np.isfinite(float(phases["td_transition"])) == (base < TD_TRANSITION)
+
+
 def test_every_seed_has_its_own_phases_and_never_is_an_answer():
     ti = curve([step(5), step(30), step(500)], ("seed", "iteration"))
     td = curve([step(60), step(500), step(80)], ("seed", "iteration"))

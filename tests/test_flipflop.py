@@ -5,6 +5,9 @@ import pytest
 import zarr
 
 import isochron
+from kernels.automata import temporal_flipflop
+from kernels.rnn import train, weights_at
+from sweeps.seeds import point_seed
 from sweeps.sweep import SweepError, parse
 from tests.serial import run_serially
 from tests.test_presets import study
@@ -75,6 +78,23 @@ def test_retraining_goes_on_from_the_first_task_s_last_network(tmp_path):
     np.testing.assert_array_equal(both.recurrent_weights[:3], first.recurrent_weights)
     assert (both.recurrent_weights[3] != both.recurrent_weights[2]).any()
     assert int(both.then_from) == 20
+
+
+def test_the_second_task_is_learned_from_sequences_of_its_own(tmp_path):
+    location = str(tmp_path / "a.zarr")
+    wanted = sweep({"seed": [3]}, {"period": 4}, {"then_iterations": 10})
+    run_serially(location, wanted)
+    both = isochron.open(location)["periodic-rnn-6-T12"].isel(seed=slice(0, 1))
+    (group,) = wanted.groups()
+    first, second = point_seed(7, "flipflop", group.first(), group.kind.seed_free).spawn(2)
+    start = weights_at(both.to_dataset(), slice(None), 2)
+    again, other = (
+        train(temporal_flipflop("periodic", period=4), n_hidden=6, length=12, batch=4, learning_rate=3e-3, start=start,
+              seeds=[seed], iterations=10).loss.values
+        for seed in (second, first)
+    )  # fmt: skip
+    np.testing.assert_array_equal(both.loss[:, 20:], again)
+    assert (both.loss[:, 20:].values != other).all()
 
 
 def test_an_automaton_of_the_user_s_is_learned_like_any_other(tmp_path):
