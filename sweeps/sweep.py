@@ -41,6 +41,16 @@ RESERVED = (
     "domain_size_weighted", "largest_domain", "boundary", "boundary_density", "pulses", "outcome", "count", "share",
     "period", "period_unsettled", "closed_form", "deviation", "captured", "transient", "relaxation_time", "unevenness",
     "orbits", "n_states", "undefined", "coexisting",
+    "accuracy_full", "accuracy_restricted", "attractor", "attractor_period", "axis", "bifurcation", "bifurcation_angle",
+    "bifurcation_type", "both", "branch", "counting_probe", "counting_probe_r2", "counting_rank_correlation",
+    "eigenvalue", "eigenvalue_imag", "eigenvalue_real", "encoding_correlation", "encoding_p_value", "final_td_accuracy",
+    "final_td_balanced_accuracy", "first_bifurcation", "first_bifurcation_angle", "first_bifurcation_symbol",
+    "first_bifurcation_type", "fixed_points", "leading_angle", "leading_modulus", "learned", "lyapunov", "measured",
+    "median_difference", "modulus_at_transition", "n_failed", "plane_states", "plateau", "plateau_share",
+    "rank_correlation", "rotation", "rotation_number", "second_stable", "share_converged", "stable_fixed_points",
+    "td_four_fifths", "td_halfway", "td_learned", "td_leaves_base", "td_transition", "then_bifurcation",
+    "then_bifurcation_type", "ti_learned", "then_plateau", "then_plateau_share", "then_td_four_fifths",
+    "then_td_halfway", "then_td_learned", "then_td_leaves_base", "then_td_transition", "then_ti_learned",
 )  # fmt: skip
 DERIVED = re.compile(r"(_(error|fit|second_moment|modulo_pi|without|reason|lower_bound|low|high|90))+$")
 SECTIONS = ("kind", "title", "cost", "seed", "axes", "fixed", "record")

@@ -7,7 +7,7 @@ import isochron
 from flows.reduce import gather, over_sizes, parts_of, reduce_part
 from flows.report import compare, read_summaries, report
 from sweeps.store import write_summaries
-from sweeps.sweep import from_definition, load, parse, presets
+from sweeps.sweep import DERIVED, RESERVED, from_definition, load, parse, presets
 from tests.serial import run_serially
 
 FEW = {"size": [6, 8], "seed": [0, 1], "ring_size": [4, 5], "length": [12], "cell": ["rnn"]}
@@ -62,6 +62,11 @@ def test_the_study_of_a_preset_ends_with_a_table_and_figures(name, tmp_path, cap
     for group in sweep.groups():
         assert (tree[group.name].status == 1).all(), tree[group.name].error.values
         summary = tree[f"summary/{group.name}"]
+        own = {*group.kind.parameters.model_fields, *group.kind.variables(group.first(), group.record),
+               *group.kind.coordinates(group.first(), group.record), *group.kind.scalars,
+               *(axis.name for axis in group.axes)}  # fmt: skip
+        names = {DERIVED.sub("", str(name)) for name in (*summary.variables, *summary.dims) if name not in own}
+        assert names <= set(RESERVED), "a zipped axis could take a name of the summary"
         for axis in group.axes:
             if axis.name != "seed":
                 np.testing.assert_array_equal(summary[axis.name].values, tree[group.name][axis.name].values)
