@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analysis.attractors import classify_attractors
 from analysis.bifurcations import BORN, CANNOT_TELL, TYPES, find_bifurcations, first_bifurcation
 from analysis.coincidence import coincidence
 from analysis.fixed_points import choose_starts, continue_fixed_points
 from analysis.growth import flags
+from analysis.last_network import LastNetwork, jacobian_at, network, step_of
 from analysis.learning_phases import learning_phases
 from analysis.orbits import wilson
-from analysis.time_encoding import counting, eigenplane, elapsed_steps, phase_encoding, restricted_accuracy
-from kernels.training_run import WEIGHTS
 
+KEPT = ("ti_accuracy", "td_accuracy", "td_base_accuracy", "then_td_base_accuracy", "last_period", "null_symbol",
+        "then_from", "length")  # fmt: skip
 N_STARTS = 8  # of the search at every checkpoint, two of them on the orbit under the symbol alone
 ASIDE = np.array([-1.0, -0.3, -0.1, -0.03, 0.03, 0.1, 0.3, 1.0])  # from a point, to look for its partner
 ORBIT_STEPS = 200  # under a constant symbol, of which the second half is kept
@@ -34,18 +34,18 @@ def measure(dataset: xr.Dataset) -> xr.Dataset:
     """
     dataset = dataset.load(scheduler="sync")
     measured = _phases(dataset)
-    measured.update(dataset[["ti_accuracy", "td_accuracy", "td_base_accuracy", "last_period", "then_from", "length"]])
+    measured.update(dataset[[*KEPT]])
     for name in ("heldout_td_accuracy", "heldout_td_balanced_accuracy"):
         measured[name.replace("heldout", "final")] = dataset[name].isel(checkpoint=-1, drop=True)
     measured.update(_fixed_points(dataset))
-    measured["modulus_at_transition"] = _at(measured["leading_modulus"], measured["td_halfway"])
+    measured["modulus_at_halfway"] = _at(measured["leading_modulus"], measured["td_halfway"])
     return measured.expand_dims("seed")
 
 
 def _at(values: xr.DataArray, iteration: xr.DataArray) -> xr.DataArray:
     """Values over ``checkpoint``, interpolated linearly at an iteration; NaN for never."""
     found = values.interp(checkpoint=iteration) if np.isfinite(iteration) else values.isel(checkpoint=0) * np.nan
-    text = f"{values.attrs['long_name']} at the transition"
+    text = f"{values.attrs['long_name']} when half is learned"
     return found.drop_vars("checkpoint").assign_attrs(long_name=text, units=values.attrs["units"])
 
 
@@ -61,25 +61,6 @@ def _phases(dataset: xr.Dataset) -> xr.Dataset:
         then = learning_phases(second["ti_accuracy"], second["td_accuracy"], float(dataset["then_td_base_accuracy"]))
         phases.update({f"then_{name}": variable for name, variable in then.data_vars.items()})
     return phases
-
-
-def network(dataset: xr.Dataset, checkpoint: int | slice = slice(None)) -> Any:
-    """``kernels.rnn.Weights`` of a group at one seed and at a position (or slice) along ``checkpoint``; float64."""
-    from kernels.rnn import Weights
-
-    return Weights(*(dataset[name].isel(checkpoint=checkpoint).values.astype(float) for name in WEIGHTS))
-
-
-@cache
-def step_of(cell: str) -> Any:
-    """``((weights, u), h) -> h'`` of a cell; the same object at every call, so that JAX compiles what uses it once."""
-    from kernels.rnn import step
-
-    def advance(parameters: Any, h: Any) -> Any:
-        weights, u = parameters
-        return step(cell, weights, h, u)
-
-    return advance
 
 
 def _fixed_points(dataset: xr.Dataset) -> xr.Dataset:
@@ -111,8 +92,9 @@ def _fixed_points(dataset: xr.Dataset) -> xr.Dataset:
     for name in [str(name) for name in found if str(name).startswith("bifurcation")]:
         found[f"first_{name}"] = found[name].isel(symbol=first, drop=True)
     found["first_bifurcation_symbol"] = ((), first, {"long_name": "symbol of the first bifurcation, its index"})
-    last = _LastNetwork(dataset, cell, [branches.isel(checkpoint=-1) for branches in paths], orbits)
+    last = LastNetwork(dataset, cell, [branches.isel(checkpoint=-1) for branches in paths], orbits)
     found.update(last.attractors())
+    found.update(last.driven())
     if int(dataset["last_period"]):
         found.update(last.time_of_day(first))
     elif null >= 0:
@@ -177,6 +159,7 @@ def _path(branches: xr.Dataset, events: xr.Dataset, null: bool, then_from: int) 
         "bifurcation_angle": event["angle"].assign_attrs(long_name="argument of the crossing eigenvalue", units="rad"),
         "bifurcation_type": event["type"].assign_attrs(long_name="type of the bifurcation", **flags(TYPES)),
     }
+    kept["then_orbit_lost"], kept["then_orbit_returns"] = _orbit_lost_and_back(branches, then_from)
     kept["then_bifurcation"] = then["checkpoint"].assign_attrs(
         long_name="first bifurcation that changes an attractor in the second task", comment="NaN: none", **iterations
     )
@@ -190,6 +173,28 @@ def _principal(exists: xr.DataArray) -> int:
     return int(np.lexsort((there.sum(axis=1), there[:, 0]))[-1])
 
 
+def _orbit_lost_and_back(branches: xr.Dataset, then_from: int) -> tuple[xr.DataArray, xr.DataArray]:
+    """Updates of the second task until a network that oscillates under the symbol does not, and until it does (again).
+
+    It oscillates for sure where no fixed point is stable. Where one is, an orbit may still lie beside it.
+    NaN: never, or nothing to lose.
+    """
+    later = branches.isel(checkpoint=np.flatnonzero(branches["checkpoint"].values >= then_from))
+    oscillates = ((later["number"] > 0) & (later["number_stable"] == 0)).values
+    since = later["checkpoint"].values.astype(float) - then_from
+    lost = back = np.nan
+    if len(since) > 1:
+        at = int(np.argmin(oscillates)) if oscillates[0] else 0
+        lost = since[at] if oscillates[0] and not oscillates[at] else np.nan
+        if not oscillates[at] and oscillates[at:].any():
+            back = since[at + int(np.argmax(oscillates[at:]))]
+    text = "updates of the second task until"
+    return (
+        xr.DataArray(lost, attrs={"long_name": f"{text} a fixed point becomes stable", "units": "iterations"}),
+        xr.DataArray(back, attrs={"long_name": f"{text} none is stable (again)", "units": "iterations"}),
+    )
+
+
 def _second_stable(branches: xr.Dataset) -> xr.DataArray:
     """First checkpoint with two stable points or more, as which are half at least of those in the next fifth of the
     training: points come and go before one stays. NaN: never."""
@@ -201,98 +206,6 @@ def _second_stable(branches: xr.Dataset) -> xr.DataArray:
     return xr.DataArray(
         float(at), attrs={"long_name": "first checkpoint with two stable points that stay", "units": "iterations"}
     )
-
-
-class _LastNetwork:
-    """What the network of the last checkpoint does: its attractors, and how its states encode time."""
-
-    def __init__(self, dataset: xr.Dataset, cell: str, branches: list[xr.Dataset], orbits: np.ndarray) -> None:
-        self.dataset, self.cell, self.branches = dataset, cell, branches
-        self.weights = network(dataset, -1)
-        self.ends = orbits[:, -1]  # [symbol, state]: of the orbit under every symbol alone
-        self.inputs = np.eye(len(orbits))
-        self.states = dataset["probe_state"].rename(probe="sequence", state="hidden").astype(float)
-
-    def point(self, symbol: int) -> np.ndarray:
-        """Fixed point [state] under a symbol: the one that has been there longest; NaN where there is none."""
-        exists = self.branches[symbol]["exists"].values
-        born = self.branches[symbol]["born"].fillna(-1).values
-        there = np.flatnonzero(exists)
-        if not there.size:
-            return np.full(self.ends.shape[-1], np.nan)
-        return self.branches[symbol]["h"].values[there[born[there].argmin()]]
-
-    def basis(self, symbol: int, point: np.ndarray, dimensions: int) -> np.ndarray:
-        """Leading eigenvectors [dimension, state] of the Jacobian at a point under a symbol."""
-        return eigenplane(jacobian_at(self.cell, self.weights, self.inputs[symbol], point), dimensions)
-
-    def attractors(self) -> xr.Dataset:
-        """Attractor under every symbol alone, reached from the state 0."""
-        number = len(self.ends)
-        parameters = (type(self.weights)(*(np.broadcast_to(part, (number, *part.shape)) for part in self.weights)),
-                      self.inputs)  # fmt: skip
-        found = classify_attractors(step_of(self.cell), parameters, self.ends, exponents=1)
-        names = ("attractor", "period", "lyapunov", "rotation_number", "rotation_error")
-        renamed = {"map": "symbol", "period": "attractor_period"}
-        kept = found[list(names)].isel(exponent=0).drop_vars(["map", "exponent"], errors="ignore").rename(renamed)
-        return kept.assign_coords(symbol=self.dataset["symbol"])
-
-    def time_of_day(self, symbol: int) -> xr.Dataset:
-        """The angle in the eigenplane against the clock, and what a readout of three dimensions knows of it."""
-        point, period = self.point(symbol), int(self.dataset["last_period"])
-        size = self.states.sizes["hidden"]
-        if not np.isfinite(point).all() or size < 3 or self.states.sizes["time"] <= period:
-            return xr.Dataset()
-        basis = self.basis(symbol, point, 3)
-        plane = basis[:2]
-        encoding = phase_encoding(self.states, period, point, plane, skip=period)
-        dependent = self.dataset["time_dependent"].values[self.dataset["probe_symbols"].values.astype(int)] > 0
-        readout = np.zeros((self.weights.readout.shape[0], size))
-        readout[:, : self.weights.readout.shape[1]] = self.weights.readout
-        states = self.states.transpose("sequence", "time", "hidden").values
-        accuracy = restricted_accuracy(states[dependent], self.dataset["probe_targets"].values[dependent], readout,
-                                       self.weights.readout_bias, point, basis)  # fmt: skip
-        renamed = {
-            name: f"encoding_{name}" for name in ("correlation", "correlation_low", "correlation_high", "p_value")
-        }
-        found = encoding[list(renamed)].rename(renamed)
-        found["accuracy_full"] = accuracy["accuracy"]
-        found["accuracy_restricted"] = accuracy["accuracy_restricted"]
-        text = "probe states in the eigenplane, from its fixed point"
-        found["plane_states"] = (
-            ("probe", "time", "axis"),
-            (states - point) @ plane.T,
-            {"long_name": text, "units": "1"},
-        )
-        return found
-
-    def counting(self, null: int) -> xr.Dataset:
-        """The steps since the last symbol, in the states whose answer is that of the null fixed point."""
-        point = self.point(null)
-        if not np.isfinite(point).all():
-            return xr.Dataset()
-        elapsed = elapsed_steps(self.dataset["probe_symbols"].values.astype(int), null).astype(float)
-        logits = self.weights.readout @ point[: self.weights.readout.shape[1]] + self.weights.readout_bias
-        answer = int(logits[0] > 0) if len(logits) == 1 else int(logits.argmax())
-        elapsed[self.dataset["probe_targets"].values != answer] = np.nan
-        counted = counting(self.states, xr.DataArray(elapsed, dims=("sequence", "time")), point)
-        names = ("distance_rank_correlation", "probe_r2", "probe_error")
-        return counted[list(names)].rename({name: f"counting_{name.removeprefix('distance_')}" for name in names})
-
-
-def jacobian_at(cell: str, weights: Any, u: np.ndarray, h: np.ndarray) -> np.ndarray:
-    """dF/dh [state, state_from] of a network at a state under an input, in double precision."""
-    import jax
-
-    with jax.enable_x64(True):
-        return np.asarray(_jacobian(cell)((weights, u), h))
-
-
-@cache
-def _jacobian(cell: str) -> Any:
-    import jax
-
-    return jax.jit(jax.jacfwd(step_of(cell), argnums=1))
 
 
 def _starts(cell: str, weights: Any, probe: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -361,7 +274,12 @@ def summarise(measured: xr.Dataset) -> xr.Dataset:
     for name in ("median_difference", "rank_correlation"):
         for suffix in ("", "_low", "_high"):
             summary[f"{name}{suffix}"] = together[f"{name}{suffix}"]
+    each = [coincidence(measured["bifurcation"].isel(symbol=number, drop=True), measured["td_halfway"])
+            for number in range(measured.sizes["symbol"])]  # fmt: skip
     for suffix in ("", "_low", "_high"):
+        differences = [float(of_symbol[f"median_difference{suffix}"]) for of_symbol in each]
+        text = "median of the bifurcation under a symbol minus the transition"
+        summary[f"symbol_difference{suffix}"] = (("symbol",), differences, {"long_name": text, "units": "iterations"})
         summary[f"both{suffix}"] = together[f"fraction{suffix}"].sel(event="both", drop=True)
     summary["n_seeds"] = ((), number, {"units": "1", "long_name": "seeds that are done"})
     return summary

@@ -1,6 +1,5 @@
 """Figures and table of trained networks: learning, eigenvalues through training, bifurcation beside transition."""
 
-import json
 from collections.abc import Iterator, Mapping
 
 import matplotlib as mpl
@@ -9,17 +8,19 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.attractors import CYCLE
 from analysis.attractors import STATES as ATTRACTORS
 from analysis.automaton_diagram import state_diagram
 from analysis.bifurcations import TYPES
 from analysis.coincidence import OUTCOMES
+from analysis.last_network import task_of
 from analysis.learning_phases import TD_TRANSITION
 from analysis.oscillator import gradient
 from analysis.plots import MARKERS, PANELS_PER_ROW, STYLE, grid_axes, panel_grid, schemes
-from kernels.automata import TimedAutomaton, temporal_flipflop
 
 MAX_PANELS = 12
 Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
+LEAST_ANGLE = 2 * np.pi / 1000  # rad per step: a leading eigenvalue that turns less is as good as real
 LEAST_MODULUS = 1e-2  # an eigenvalue of a network that forgets at once has no place in the oscillator's plane
 LONGEST = 1000  # steps of the oscillator model: longer ones move in the same directions
 BAND = (0.25, 0.75)
@@ -50,13 +51,17 @@ def figures(summaries: Mapping[str, xr.Dataset]) -> dict[str, Figure]:
     if len(shown) > 1:
         found["schemes"] = schemes_compared(shown)
     for name, summary in summaries.items():
-        found[f"automaton-{name}"] = state_diagram(task_of(summary))
+        first = summary.isel(dict.fromkeys(grid_axes(summary[["n_seeds"]]), 0))
+        found[f"automaton-{name}"] = state_diagram(task_of(first))
     clocks = [(label, part) for label, part in shown if int(part["last_period"].max())]
     encoded = [
         (label, part) for label, part in clocks if "plane_states" in part and np.isfinite(part["plane_states"]).any()
     ]
     if encoded:
         found["eigenplane"] = eigenplane(encoded[:MAX_PANELS])
+    retrained = [(label, part) for label, part in clocks if "then_plateau" in part]
+    if retrained:
+        found["retraining"] = retraining(retrained[:PANELS_PER_ROW])
     if clocks:
         found["oscillator"] = oscillator(clocks[:MAX_PANELS])
     return found
@@ -191,20 +196,9 @@ def _quantiles(values: xr.DataArray) -> np.ndarray:
     return np.quantile(known, (BAND[0], 0.5, BAND[1])) if known.size else np.full(3, np.nan)
 
 
-def task_of(summary: xr.Dataset) -> TimedAutomaton:
-    """The automaton of a group's first scheme."""
-    values = json.loads(summary.attrs["parameters"])
-    first = summary.isel(dict.fromkeys(grid_axes(summary[["n_seeds"]]), 0))
-    values |= {name: first[name].item() for name in ("clock", "period", "threshold", "p") if name in first.coords}
-    if values.get("automaton"):
-        return TimedAutomaton.from_table(values["automaton"])
-    if values["clock"] == "periodic":
-        return temporal_flipflop("periodic", period=values["period"])
-    return temporal_flipflop("relative", threshold=values["threshold"], p=values["p"])
-
-
 def eigenplane(shown: list[tuple[str, xr.Dataset]]) -> Figure:
-    """States of the last network in the plane of the leading eigenvectors, coloured by the time of day; first seed."""
+    """States of the last network in the plane of the leading eigenvectors, coloured by the time of day, with the orbit
+    under one symbol alone and the fixed points under each; first seed."""
     with mpl.rc_context(STYLE):
         figure, panels = panel_grid(len(shown), 3.9, 3.4)
         for panel, (label, part) in zip(panels, shown, strict=True):
@@ -214,13 +208,52 @@ def eigenplane(shown: list[tuple[str, xr.Dataset]]) -> Figure:
             clock = np.broadcast_to(np.arange(period, period + settled.shape[-1]) % period, settled.shape[1:])
             x, y = settled.reshape(2, -1)
             drawn = panel.scatter(x, y, c=clock.ravel(), s=4, cmap="twilight", rasterized=True)
-            panel.plot(0, 0, "k+", label="fixed point")
+            symbol = one["symbol"].values[int(one["first_bifurcation_symbol"])]
+            panel.plot(*one["plane_orbit"].transpose("axis", "orbit_step").values, "k.", markersize=2,
+                       label=f"orbit under {symbol} alone")  # fmt: skip
+            for marker, at, name in zip(MARKERS, one["plane_fixed_points"].transpose("symbol", "axis").values,
+                                        one["symbol"].values, strict=False):  # fmt: skip
+                panel.plot(*at, marker, color="C3", markersize=5, markerfacecolor="none",
+                           label=f"fixed point under {name}")  # fmt: skip
             panel.set(
                 title=f"{label}: seed {one['seed'].item()}", xlabel="first axis of the eigenplane", aspect="equal"
             )
-            panel.legend(loc="upper right", fontsize=7)
             figure.colorbar(drawn, ax=panel, label="time of day (steps)")
         _row_labels(panels, "second axis of the eigenplane")
+        _shared_legend(figure, panels)
+        return figure
+
+
+def retraining(shown: list[tuple[str, xr.Dataset]]) -> Figure:
+    """The second task: seeds that oscillate under each symbol alone, period of the leading eigenvalue, and accuracy."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.0 * len(shown), 6.6), layout="constrained")
+        columns = figure.subplots(3, len(shown), sharex=True, sharey="row", squeeze=False).T
+        for (label, part), (upper, middle, lower) in zip(shown, columns, strict=True):
+            later = part.isel(checkpoint=np.flatnonzero(part["checkpoint"].values >= int(part["then_from"].max())))
+            since = later["checkpoint"] - int(part["then_from"].max())
+            for number, symbol in enumerate(part["symbol"].values):
+                one, colour = later.isel(symbol=number), f"C{number}"
+                oscillates = (one["fixed_points"] > 0) & (one["stable_fixed_points"] == 0)
+                upper.plot(since, oscillates.mean("seed"), color=colour, label=f"under {symbol} alone")
+                turning = one["leading_angle"].where(one["leading_angle"] > LEAST_ANGLE)
+                _with_band(middle, (2 * np.pi / turning).assign_coords(checkpoint=since.values), "checkpoint", colour,
+                           f"symbol {symbol}")  # fmt: skip
+            accuracy = part["td_accuracy"].isel(iteration=slice(int(part["then_from"].max()), None))
+            accuracy = accuracy.assign_coords(iteration=np.arange(accuracy.sizes["iteration"]))
+            _with_band(lower, accuracy, "iteration", "0.3", "time-dependent symbols")
+            middle.axhline(
+                int(part["last_period"].max()), color="0.4", linewidth=0.8, label="period of the second task"
+            )
+            lower.axhline(float(part["then_td_base_accuracy"].max()), color="0.5", linewidth=0.8, linestyle=":",
+                          label="best without time")  # fmt: skip
+            upper.set(title=label, ylim=(-0.05, 1.05))
+            middle.set(yscale="log")
+            lower.set(xlabel="updates of the second task")
+        for panel, text in zip(columns[0], ("share of seeds\nthat oscillate", "period of leading\neigenvalue (steps)",
+                                            "fraction correct\n(training batch)"), strict=True):  # fmt: skip
+            panel.set_ylabel(text)
+            panel.legend(fontsize=7)
         return figure
 
 
@@ -265,8 +298,16 @@ LEARNING = ("scheme", "seeds", "learned time", "TI learned", "TD leaves base", "
             "final TD accuracy (%)")  # fmt: skip
 BIFURCATIONS = (
     "scheme", "seeds", "bifurcation", "types", "outcomes", "minus halfway (95 %)", "rank correlation (95 %)",
-    "angle P / 2 pi", "modulus at halfway", "TD accuracy, 3 of n dims", "attractors",
+    "angle P / 2 pi", "modulus at halfway",
 )  # fmt: skip
+TIMES = (
+    "scheme", "seeds", "attractors under a symbol alone", "under all in turn", "TD accuracy, 3 of n dims (%)",
+    "angle and clock: correlation", "second stable null point", "distance and steps: correlation",
+    "probe of elapsed steps: R2", "error (steps)",
+)  # fmt: skip
+ENTRAINED = ("entrained", *ATTRACTORS[1:])  # a fixed point of the map over a word has the input's period
+RETRAINING = ("scheme", "seeds", "oscillate before", "lose it", "after", "oscillate again", "after",
+              "learned second task", "halfway", "oscillate at the end")  # fmt: skip
 PHASES = ("ti_learned", "td_leaves_base", "td_halfway", "td_transition", "td_learned", "plateau")
 
 
@@ -295,19 +336,23 @@ def bifurcation_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
 
     ``bifurcation``: median over seeds (quartiles) of the first; ``both``: seeds with it and the transition; then the
     median of its iteration minus the transition's, and Spearman's rank correlation, with bootstrap intervals; the
-    argument of the leading eigenvalue of the last network; accuracy of the restricted readout beside the full one; the
-    attractors under each symbol alone.
+    argument of the leading eigenvalue of the last network, and its modulus where half is learned. Where several symbols
+    have bifurcations, a line for each.
     """
     lines: list[tuple[str, ...]] = []
     for label, _, part in parts(summaries):
         symbol = _time_dependent(part)
         period = part["last_period"].values
-        turns = part["leading_angle"].isel(symbol=symbol, checkpoint=-1) * xr.DataArray(period, dims="seed") / 2 / np.pi
-        restricted = full = ""
-        if "accuracy_restricted" in part and np.isfinite(part["accuracy_restricted"]).any():
-            restricted, full = (
-                f"{100 * float(part[f'accuracy_{name}'].mean()):.2f}" for name in ("restricted", "full")
-            )
+        turns = part["leading_angle"].isel(checkpoint=-1) * xr.DataArray(period, dims="seed") / 2 / np.pi
+        types, happen = (
+            part["bifurcation_type"],
+            np.isfinite(part["bifurcation"].transpose("seed", "symbol").values).any(axis=0),
+        )
+
+        def angle_and_modulus(number: int, turns: xr.DataArray = turns, part: xr.Dataset = part) -> tuple[str, str]:
+            angle = _spread(turns.isel(symbol=number), ".2f") if (part["last_period"] > 0).all() else ""
+            return angle, _spread(part["modulus_at_halfway"].isel(symbol=number), ".2f")
+
         lines.append(
             (
                 label,
@@ -317,16 +362,77 @@ def bifurcation_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
                 _counts(part["outcome"].values, OUTCOMES),
                 _interval(part, "median_difference", ".1f"),
                 _interval(part, "rank_correlation", ".2f"),
-                _spread(turns, ".2f") if (period > 0).all() else "",
-                _spread(part["modulus_at_transition"].isel(symbol=symbol), ".2f"),
-                f"{restricted} ({full} %)" if full else "",
+                *angle_and_modulus(symbol),
+            )
+        )
+        for number in np.flatnonzero(happen) if happen.sum() > 1 else ():
+            one = part.isel(symbol=number)
+            lines.append((f"  under {one['symbol'].item()}", "", _spread(one["bifurcation"]),
+                          _counts(types.isel(symbol=number).values, TYPES), "",
+                          _interval(one, "symbol_difference", ".1f"), "", *angle_and_modulus(int(number))))  # fmt: skip
+    return BIFURCATIONS, lines
+
+
+def time_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
+    """Header and lines of the table of what the last networks do, one line for each scheme; medians over seeds
+    (quartiles), accuracies are means.
+
+    ``under all in turn``: the periodic input of ``last_network.LastNetwork.driven``, whose period an entrained network
+    takes on. Periodic clock: accuracy of the
+    restricted readout beside the full one, and the circular correlation of the angle in the eigenplane with the clock.
+    Relative clock: the iteration by which a second stable point of the null symbol is there to stay, and how the steps
+    since the last symbol are kept, as rank correlation with the distance to the null point and by a linear probe.
+    """
+    lines: list[tuple[str, ...]] = []
+    for label, _, part in parts(summaries):
+        readout = ""
+        if "accuracy_restricted" in part and np.isfinite(part["accuracy_restricted"]).any():
+            restricted, full = (100 * float(part[f"accuracy_{name}"].mean()) for name in ("restricted", "full"))
+            readout = f"{restricted:.2f} ({full:.2f})"
+        null = int(part["null_symbol"].max()) if not int(part["last_period"].max()) else -1
+        counted = ("counting_rank_correlation", "counting_probe_r2", "counting_probe_error")
+        lines.append(
+            (
+                label,
+                str(int(part["n_seeds"])),
                 "; ".join(
                     f"{name}: {_counts(part['attractor'].isel(symbol=number).values, ATTRACTORS)}"
                     for number, name in enumerate(part["symbol"].values)
                 ),
+                _counts(part["driven_attractor"].values, ENTRAINED)
+                + _periods(part["driven_period"].values[part["driven_attractor"].values == CYCLE]),
+                readout,
+                _spread(part["encoding_correlation"], ".2f") if readout else "",
+                _spread(part["second_stable"].isel(symbol=null)) if null >= 0 else "",
+                *(_spread(part[name], ".2f") if name in part and null >= 0 else "" for name in counted),
             )
         )
-    return BIFURCATIONS, lines
+    return TIMES, lines
+
+
+def retraining_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
+    """Header and lines of the table of second tasks of the periodic clock; no line where there is none.
+
+    Seeds that oscillate, under the symbol whose fixed point bifurcates first most often; those of them that lose it in
+    the second task; those that do without it, and oscillate (again). Updates since it began: medians (quartiles).
+    """
+    lines: list[tuple[str, ...]] = []
+    for label, _, part in parts(summaries):
+        if "then_plateau" not in part or not int(part["last_period"].max()):
+            continue
+        one = part.isel(symbol=_time_dependent(part))
+        oscillates = ((one["fixed_points"] > 0) & (one["stable_fixed_points"] == 0)).transpose("checkpoint", "seed")
+        at = int(np.searchsorted(part["checkpoint"].values, int(part["then_from"].max())))
+        lost, back = one["then_orbit_lost"], one["then_orbit_returns"]
+        lines.append((label, str(int(part["n_seeds"])), str(int(oscillates[at].sum())),
+                      str(int(np.isfinite(lost).sum())), _spread(lost), str(int(np.isfinite(back).sum())),
+                      _spread(back), str(int(np.isfinite(part["then_td_four_fifths"]).sum())),
+                      _spread(part["then_td_halfway"]), str(int(oscillates[-1].sum()))))  # fmt: skip
+    return RETRAINING, lines
+
+
+def _periods(periods: np.ndarray) -> str:
+    return f" (of {', '.join(str(period) for period in np.unique(periods.astype(int)))} words)" if periods.size else ""
 
 
 def _counts(kinds: np.ndarray, names: tuple[str, ...]) -> str:

@@ -39,6 +39,9 @@ def report(store: str, figures: str | None = None) -> list[Path]:
             "learning phases: median over seeds (quartiles), in updates", training_plots.learning_rows(summaries)
         )
         print_table("bifurcations of the fixed points, in updates", training_plots.bifurcation_rows(summaries))
+        print_table("what the last networks do, and how they keep the time", training_plots.time_rows(summaries))
+        if (second := training_plots.retraining_rows(summaries))[1]:
+            print_table("oscillation in the second task, in updates since it began", second)
     elif kind == "rings":
         drawn = orbit_plots.figures(summaries)
         print_table("periodic orbits of uncoupled rings", orbit_plots.rows(summaries))

@@ -66,6 +66,16 @@ def test_a_rotation_by_a_rational_angle_returns_and_by_an_irrational_one_does_no
     np.testing.assert_allclose(got.lyapunov, 0, atol=1e-12)
 
 
+def test_a_cycle_too_long_to_return_twice_is_followed_for_longer_before_it_is_named():
+    angles = [100 / 2053, GOLDEN]
+    first = classify_attractors(rotate, (2 * np.pi * np.array(angles), np.ones(2), np.zeros(2, bool)),
+                                np.tile([0.3, 0.1], (2, 1)), rounds=1)  # fmt: skip
+    assert list(first.attractor.values) == [UNDETERMINED, QUASI_PERIODIC]
+    got = rotations([*angles], 1.0, False)
+    assert list(got.attractor.values) == [CYCLE, QUASI_PERIODIC]
+    assert got.period[0] == 2053
+
+
 def test_the_scaled_rotation_has_an_invariant_circle_above_one_with_nearly_its_angle():
     got = rotations([0.1, 0.1, 0.1, GOLDEN, 0.1, 0.25], [0.9, 1.01, 1.05, 1.05, 1.3, 1.05], True)
     assert list(got.attractor.values) == [FIXED_POINT] + [QUASI_PERIODIC] * 4 + [CYCLE]

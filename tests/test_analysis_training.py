@@ -6,6 +6,7 @@ import xarray as xr
 
 import isochron
 from analysis import training
+from analysis.attractors import CYCLE, FIXED_POINT, QUASI_PERIODIC
 from analysis.automaton_diagram import transitions
 from analysis.bifurcations import NEIMARK_SACKER, find_bifurcations, first_bifurcation, refine_with_checkpoints
 from analysis.fixed_points import continue_fixed_points
@@ -63,7 +64,34 @@ def test_learning_the_time_goes_with_a_neimark_sacker_bifurcation(measured):
         assert seed["encoding_correlation"] > 0.3
         assert seed["encoding_p_value"] < 0.01
         assert seed["accuracy_restricted"] > 0.9
-        assert seed["modulus_at_transition"].max() > 0.9
+        assert seed["modulus_at_halfway"].max() > 0.9
+
+
+def test_a_network_that_keeps_time_oscillates_alone_and_is_entrained_by_an_input_of_its_period(measured):
+    for seed in measured:
+        seed = seed.isel(seed=0)
+        assert set(seed["attractor"].values.tolist()) <= {CYCLE, QUASI_PERIODIC}
+        assert int(seed["driven_attractor"]) == FIXED_POINT  # of the map over a word
+        assert int(seed["driven_word"]) == 6
+        orbit = seed["plane_orbit"].transpose("orbit_step", "axis").values
+        turns = np.unwrap(np.angle(orbit @ [1, 1j])) / (2 * np.pi)
+        assert abs(turns[-1] - turns[0]) / (len(turns) - 1) == pytest.approx(1 / 6, abs=0.02)
+        own = seed["plane_fixed_points"].isel(symbol=int(seed["first_bifurcation_symbol"]))
+        np.testing.assert_allclose(own, 0, atol=1e-9)
+
+
+def test_the_orbit_is_lost_where_a_fixed_point_becomes_stable_and_is_back_where_none_is():
+    def lost_and_back(number_stable, number=(1,) * 7):
+        at = ("checkpoint", np.arange(0, 70, 10))
+        counts = {"number": ("checkpoint", list(number)), "number_stable": ("checkpoint", number_stable)}
+        lost, back = training._orbit_lost_and_back(xr.Dataset(counts, {"checkpoint": at}), 20)
+        return float(lost), float(back)
+
+    assert lost_and_back([1, 1, 0, 0, 1, 0, 0]) == (20, 30)
+    np.testing.assert_equal(lost_and_back([1, 1, 0, 0, 0, 0, 0]), (np.nan, np.nan))
+    np.testing.assert_equal(lost_and_back([1, 1, 1, 1, 0, 1, 1]), (np.nan, 20))
+    np.testing.assert_equal(lost_and_back([1, 1, 0, 1, 1, 1, 1]), (10, np.nan))
+    np.testing.assert_equal(lost_and_back([0] * 7, number=[0] * 7), (np.nan, np.nan))  # none found is none known
 
 
 def test_training_again_with_a_finer_interval_finds_the_bifurcation_within_its_bracket(clockwork, measured):
@@ -107,6 +135,9 @@ def test_the_seeds_of_a_scheme_are_summarised_together(measured):
     assert int(summary["n_seeds"]) == int(summary["learned"]) == 2
     assert float(summary["learned_low"]) == pytest.approx(0.342, abs=1e-3)  # Wilson's interval of 2 in 2
     assert float(summary["both"]) == 1
+    halfway = xr.concat(measured, "seed")["td_halfway"]
+    difference = (xr.concat(measured, "seed")["bifurcation"] - halfway).median("seed")
+    xr.testing.assert_allclose(summary["symbol_difference"].drop_vars("symbol"), difference.drop_vars("symbol"))
     assert np.isnan(float(summary["median_difference_low"]))  # two seeds cannot tell
 
 
