@@ -97,6 +97,14 @@ def test_the_second_task_is_learned_from_sequences_of_its_own(tmp_path):
     assert (both.loss[:, 20:].values != other).all()
 
 
+def test_the_optimizer_goes_on_where_it_is_kept(tmp_path):
+    location = str(tmp_path / "a.zarr")
+    run_serially(location, sweep({"seed": [3], "keep_optimizer": [False, True]}, record={"then_iterations": 10}))
+    new, kept = (isochron.open(location)["periodic-rnn-6-T12"].isel(seed=0, keep_optimizer=i) for i in (0, 1))
+    np.testing.assert_array_equal(new.loss[:21], kept.loss[:21])
+    assert (new.loss[21:].values != kept.loss[21:].values).all()
+
+
 def test_an_automaton_of_the_user_s_is_learned_like_any_other(tmp_path):
     location = str(tmp_path / "a.zarr")
     run_serially(location, sweep({"seed": [0]}, {"automaton": TOGGLE}))
@@ -119,6 +127,7 @@ def test_log_spaced_checkpoints_begin_dense():
     [
         ({"period": 5}, {}, "period=5: must be an even integer >= 2"),
         ({"then_period": 6}, {}, "then_period=6: must be 0 with then_iterations=0"),
+        ({"keep_optimizer": True}, {}, "keep_optimizer=True: must be false with then_iterations=0"),
         ({"clock": "relative", "then_period": 6}, {"then_iterations": 10}, "then_period=6: must be 0 without clock"),
         ({"momentum": 0.9}, {}, "momentum=0.9: must be 0 with optimizer='adam'"),
         ({"cell": "gru", "hold_modulus": 0.9}, {}, "hold_modulus=0.9: must be 0 with cell='gru'"),

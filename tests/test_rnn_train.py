@@ -184,7 +184,8 @@ def test_training_continues_from_given_weights_on_another_task(run):
 
 def test_the_dataset_is_labelled_and_says_what_was_trained(run):
     sizes = {"seed": 3, "iteration": 120, "checkpoint": 7, "gate": 1, "symbol": 2, "output": 1, "hidden": 32,
-             "hidden_from": 32, "probe": 4, "time": 40, "probe_checkpoint": 3, "state": 32}  # fmt: skip
+             "hidden_from": 32, "probe": 4, "time": 40, "probe_checkpoint": 3, "state": 32,
+             "optimizer": 2307}  # fmt: skip
     assert dict(run.sizes) == sizes
     for name in run.data_vars:
         assert run[name].attrs["long_name"], name
@@ -248,3 +249,20 @@ def test_bad_settings_are_refused_by_name(change, named):
     good = {"seeds": [0], "iterations": 10, "learning_rate": 1e-3, "checkpoint_every": 10}
     with pytest.raises(ValueError, match=named):
         train(PERIODIC, **good | change)
+
+
+def test_adam_goes_on_from_its_state():
+    task = temporal_flipflop("periodic", period=4)
+    setting = {"n_hidden": 3, "length": 6, "batch": 4, "learning_rate": 3e-3, "seeds": [0, 1]}
+    first = train(task, iterations=10, **setting)
+    start = weights_at(first, slice(None), -1)
+    again = {"iterations": 1, "start": start, **setting}
+    anew, on = (train(task, **again, start_optimizer=state) for state in (None, first.optimizer_state))
+    size = (first.sizes["optimizer"] - 1) // 2
+    assert on.optimizer_state[:, 0].values.tolist() == [11, 11]  # its count, its first moments, its second moments
+    for moments, decay in ((slice(1, 1 + size), 0.9), (slice(1 + size, None), 0.999)):
+        old, new, went_on = (run.optimizer_state[:, moments].values for run in (first, anew, on))
+        np.testing.assert_allclose(went_on, decay * old + new, rtol=1e-5, atol=1e-9)
+    for wrong, message in ((None, "must be given with start"), (start, "must have shape")):
+        with pytest.raises(ValueError, match=f"start_optimizer: {message}"):
+            train(task, iterations=1, start=wrong, start_optimizer=np.zeros((2, 3)), **setting)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
+from jax.flatten_util import ravel_pytree
 
 from kernels.automata import RelativeClock, TimedAutomaton
 from kernels.rnn.cells import Weights, advance, check_cell, initial_weights, readout, state_size
@@ -77,6 +78,7 @@ def train(
     probe: int = 8,
     probe_at: Iterable[int] | None = None,
     start: Weights | None = None,
+    start_optimizer: Any = None,
     start_modulus: float | None = None,
     hold_modulus: float | None = None,
     progress: Callable[[int], None] | None = None,
@@ -103,6 +105,8 @@ def train(
     probe_at : checkpoints to record the probe's states at; None: the last one.
     start : weights to start from instead, with the seeds in front; as ``weights_at(run, slice(None), -1)`` gives them.
         The optimizer starts anew, and a seed draws the same random numbers for its sequences as it would at first.
+    start_optimizer : ``optimizer_state`` of a run with the same cell, optimizer and seeds, for the optimizer to go on
+        with that; only with ``start``.
     start_modulus : scale the initial recurrent weights so that the largest modulus of the Jacobian's eigenvalues, over
         the fixed points of the constant symbols, is this; cell ``rnn`` only. Under the relative clock only the null
         symbol's counts. The fixed point is the one that ``kernels.rnn.modulus`` defines.
@@ -121,6 +125,7 @@ def train(
         ``bias`` [.., gate, hidden], ``readout_weights`` [.., output, hidden], ``readout_bias`` [.., output] :
         ``kernels.rnn.weights_at`` reads them. ``checkpoint`` is the number of updates done.
     ``probe_symbols``, ``probe_theta`` [probe, time], ``probe_state`` [seed, probe_checkpoint, probe, time, state].
+    ``optimizer_state`` [seed, optimizer] : after the last update, flattened; for ``start_optimizer``.
     ``diverged_at`` [seed] : first iteration whose loss is not finite, or -1. What comes later is NaN for this seed.
 
     Raises
@@ -139,6 +144,8 @@ def train(
     sequences, labels = _check_seeds(seeds)
     if start is not None:
         _check_start(start, Weights(*_shapes(task, cell, n_hidden)), len(seeds))
+    if start_optimizer is not None:
+        start_optimizer = _check_start_optimizer(start_optimizer, start, setting, len(seeds))
     at = _checkpoints(iterations, checkpoint_every, checkpoints)
     recorded = np.array([iterations] if probe_at is None else sorted(set(probe_at)), dtype=np.int64)
     if not np.isin(recorded, at).all():
@@ -158,8 +165,8 @@ def train(
             weights = scale_to_modulus(weights, setting.held_symbols, start_modulus)
         with jax.enable_x64(False):  # whatever the caller uses; optax computes in double precision where it is on
             runs.append(
-                _train_one(setting, task, weights, sampling, at, recorded, (batch, length), float(learning_rate),
-                           evaluation, probing, report)
+                _train_one(setting, task, weights, None if start_optimizer is None else start_optimizer[i], sampling,
+                           at, recorded, (batch, length), float(learning_rate), evaluation, probing, report)
             )  # fmt: skip
     report(final=True)
     attrs = {
@@ -187,16 +194,20 @@ class _OneSeed(NamedTuple):
     evaluations: list[list[float]]
     weights: list[Weights]
     probe_state: list[np.ndarray]
+    optimizer_state: np.ndarray
     diverged_at: int
 
 
-def _train_one(setting: Setting, task: TimedAutomaton, weights: Weights, rng: np.random.Generator, at: np.ndarray,
-               recorded: np.ndarray, shape: tuple[int, int], learning_rate: float, evaluation: Any, probing: Any,
-               report: "_Report") -> _OneSeed:  # fmt: skip
+def _train_one(setting: Setting, task: TimedAutomaton, weights: Weights, optimizer_state: np.ndarray | None,
+               rng: np.random.Generator, at: np.ndarray, recorded: np.ndarray, shape: tuple[int, int],
+               learning_rate: float, evaluation: Any, probing: Any, report: "_Report") -> _OneSeed:  # fmt: skip
     run_piece, evaluate, states = _programs(setting)
     rate = np.float32(learning_rate)
     points = None if setting.bound is None else continued_points(weights, setting.held_symbols)
-    carry = (jax.tree.map(jnp.asarray, weights), _optimizer(setting, rate).init(weights), points)
+    memory = _optimizer(setting, rate).init(weights)
+    if optimizer_state is not None:
+        memory = ravel_pytree(memory)[1](jnp.asarray(optimizer_state))
+    carry = (jax.tree.map(jnp.asarray, weights), memory, points)
     iterations, done, diverged_at = int(at[-1]), 0, -1
     curves = Curves(*np.full((3, iterations), np.nan, np.float32))
     evaluations, checkpoints, probe_state = [], [], []
@@ -222,7 +233,8 @@ def _train_one(setting: Setting, task: TimedAutomaton, weights: Weights, rng: np
         if checkpoint in recorded:
             probe_state.append(np.asarray(states(checkpoints[-1], probing[0])).transpose(2, 0, 1))
     report(iterations - done)
-    return _OneSeed(curves, evaluations, checkpoints, probe_state, diverged_at)
+    memory = np.asarray(ravel_pytree(carry[1])[0], np.float32)
+    return _OneSeed(curves, evaluations, checkpoints, probe_state, memory, diverged_at)
 
 
 class _Report:
@@ -475,6 +487,17 @@ def _check_start(start: Weights, shapes: Weights, seeds: int) -> None:
             raise ValueError(f"start.{name}: must have shape {(seeds, *shape)}, seeds first, got {np.shape(part)}")
 
 
+def _check_start_optimizer(state: Any, start: Weights | None, setting: Setting, seeds: int) -> np.ndarray:
+    """State of the optimizer [seed, optimizer]."""
+    if start is None:
+        raise ValueError("start_optimizer: must be given with start, the weights that it belongs to")
+    one = Weights(*(np.asarray(part[0], np.float32) for part in start))
+    size = ravel_pytree(_optimizer(setting, np.float32(0)).init(one))[0].size
+    if np.shape(state) != (seeds, size):
+        raise ValueError(f"start_optimizer: must have shape {(seeds, size)}, seeds first, got {np.shape(state)}")
+    return np.asarray(state, np.float32)
+
+
 # The dataset.
 
 
@@ -495,6 +518,8 @@ def _dataset(task: TimedAutomaton, setting: Setting, runs: list[_OneSeed], label
         variables[name] = (
             (dims, shared[name], attrs_of) if name in shared else (("seed", *dims), arrays[name], attrs_of)
         )
+    about = {"long_name": "state of the optimizer after the last update, flattened", "units": "1"}
+    variables["optimizer_state"] = (("seed", "optimizer"), np.stack([run.optimizer_state for run in runs]), about)
     variables["diverged_at"] = (
         "seed",
         np.array([run.diverged_at for run in runs], np.int64),

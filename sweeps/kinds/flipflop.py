@@ -21,6 +21,7 @@ MAX_ITERATIONS = 10_000_000
 MAX_STEPS = 100_000
 TREATMENT = (
     "then_period",
+    "keep_optimizer",
     "optimizer",
     "learning_rate",
     "momentum",
@@ -48,6 +49,7 @@ class FlipflopParameters(Parameters):
         None, description="an automaton of the user's, as kernels.automata.load_automaton reads it, with its own clock"
     )
     then_period: int = Field(0, ge=0, description="period to go on with for then_iterations; 0: the same task")
+    keep_optimizer: bool = Field(False, description="go on with the optimizer's state too, instead of a new one")
     length: int = Field(60, ge=1, le=MAX_STEPS, description="steps of a sequence")
     batch: int = Field(128, ge=1, le=MAX_STEPS, description="sequences of an iteration")
     cell: Literal["rnn", "gru", "lstm"] = "rnn"
@@ -119,6 +121,8 @@ def check(parameters: FlipflopParameters, record: FlipflopRecord) -> None:
         raise ValueError(f"then_period={parameters.then_period}: must be 0 without clock='periodic'")
     if parameters.then_period and not record.then_iterations:
         raise ValueError(f"then_period={parameters.then_period}: must be 0 with then_iterations=0 in record")
+    if parameters.keep_optimizer and not record.then_iterations:
+        raise ValueError("keep_optimizer=True: must be false with then_iterations=0 in record")
     if parameters.momentum and parameters.optimizer == "adam":
         raise ValueError(f"momentum={parameters.momentum}: must be 0 with optimizer='adam', which has its own")
     for name in ("hold_modulus", "start_modulus"):
@@ -202,8 +206,10 @@ def run_point(parameters: FlipflopParameters, seed: np.random.SeedSequence, reco
     diverged = run["diverged_at"].item()
     parts = [run]
     if record.then_iterations and diverged < 0:
+        state = run["optimizer_state"] if parameters.keep_optimizer else None
         then = train(parameters.then_task(), seeds=[second], iterations=record.then_iterations,
-                     checkpoints=record.then_at(), start=weights_at(run, slice(None), -1), **setting)  # fmt: skip
+                     checkpoints=record.then_at(), start=weights_at(run, slice(None), -1), start_optimizer=state,
+                     **setting)  # fmt: skip
         diverged = then["diverged_at"].item()
         diverged += record.iterations if diverged >= 0 else 0
         parts.append(then.isel(checkpoint=slice(1, None)))
