@@ -4,6 +4,7 @@ The flow ``reduce`` calls ``measure`` on every seed and ``summarise`` on the see
 themselves are in their own modules.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,8 @@ from analysis.last_network import LastNetwork, jacobian_at, network, step_of
 from analysis.learning_phases import learning_phases
 from analysis.orbits import wilson
 
+EVENT = {"bifurcation": "checkpoint", "bifurcation_low": "checkpoint_low", "bifurcation_high": "checkpoint_high",
+         "bifurcation_type": "type", "bifurcation_angle": "angle"}  # fmt: skip
 KEPT = ("ti_accuracy", "td_accuracy", "td_base_accuracy", "then_td_base_accuracy", "last_period", "null_symbol",
         "then_from", "length")  # fmt: skip
 N_STARTS = 8  # of the search at every checkpoint, two of them on the orbit under the symbol alone
@@ -40,6 +43,44 @@ def measure(dataset: xr.Dataset) -> xr.Dataset:
     measured.update(_fixed_points(dataset))
     measured["modulus_at_halfway"] = _at(measured["leading_modulus"], measured["td_halfway"])
     return measured.expand_dims("seed")
+
+
+def refine(dataset: xr.Dataset, measured: xr.Dataset, again: Callable[[np.ndarray], xr.Dataset]) -> xr.Dataset:
+    """Locate the bifurcations of the first task between two updates, from networks trained again within the brackets.
+
+    Parameters
+    ----------
+    dataset, measured : what :func:`measure` was given, and gave.
+    again : checkpoints [checkpoint], in updates -> the same training with those, its weights over ``checkpoint``.
+
+    Returns ``measured`` with the place, bracket, type and angle of every bifurcation from the finer path, and
+    ``refined`` (``symbol``): 1 where it was found there. Where the finer path holds no event of the type, as of one
+    that only two far checkpoints show, nothing is changed.
+    """
+    low, high = (measured[f"bifurcation_{end}"].isel(seed=0).values for end in ("low", "high"))
+    coarse = np.flatnonzero(np.isfinite(low) & (high <= int(dataset["then_from"])))
+    refined = np.zeros(len(low), np.int8)
+    found = {name: measured[name].copy(deep=True) for name in map(str, measured) if name.startswith("bifurcation")}
+    cell, probe = str(dataset["cell"].values), dataset["probe_symbols"].values.astype(int)
+    brackets = {int(n): np.arange(low[n], high[n] + 1).astype(int) for n in coarse}
+    fine = again(np.unique(np.concatenate(list(brackets.values())))) if brackets else dataset
+    for n, checkpoint in brackets.items():
+        weights = network(fine.sel(checkpoint=checkpoint))
+        starts, _ = _starts(cell, weights, probe)
+        u = np.broadcast_to(np.eye(len(low))[n], (1, len(checkpoint), len(low)))
+        one_path = (type(weights)(*(part[None] for part in weights)), u)
+        (branches,) = continue_fixed_points(step_of(cell), one_path, starts[n : n + 1], checkpoint)
+        events = find_bifurcations(branches)
+        same = (events["type"] == int(found["bifurcation_type"][0, n])) & events["changes_attractors"]
+        if same.any():
+            event = events.isel(event=int(same.values.argmax()))
+            refined[n] = 1
+            for name, of_event in EVENT.items():
+                found[name][0, n] = event[of_event].item()
+    first = int(measured["first_bifurcation_symbol"][0])
+    found |= {f"first_{name}": of_symbol.isel(symbol=first, drop=True) for name, of_symbol in found.items()}
+    about = {"long_name": "the bifurcation was located between two updates", "units": "1"}
+    return measured.assign({**found, "refined": (("seed", "symbol"), refined[None], about)})
 
 
 def _at(values: xr.DataArray, iteration: xr.DataArray) -> xr.DataArray:

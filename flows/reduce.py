@@ -4,6 +4,7 @@ A Dask task is one scheme: all of its seeds, read once, a seed at a time, and re
 ``MEASURE`` it is one seed; what was measured of the seeds is then summarised here.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +19,22 @@ from analysis.finite_size import finite_size
 from analysis.summary import summarise
 from flows.cluster import Workers, cluster, fan_out
 from flows.progress import Meter
-from sweeps.store import DONE, FAILED, SUMMARY, StoreError, exclusive, one_line, open_store, resolve, write_summaries
+from sweeps.kinds.flipflop import train_again
+from sweeps.seeds import point_seed
+from sweeps.store import (
+    DONE,
+    FAILED,
+    SUMMARY,
+    StoreError,
+    exclusive,
+    one_line,
+    open_store,
+    read,
+    resolve,
+    stored_sweep,
+    write_summaries,
+)
+from sweeps.sweep import SweepError
 
 FINITE_SIZE = "finite_size"  # in the store's summary, the extrapolation over the sizes of a tiling
 SUMMARISE: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
@@ -32,7 +48,11 @@ MEASURE: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {"flipflop": training.m
 
 @flow(name="reduce", flow_run_name="{store}")
 def run_reduce(
-    store: str, scheduler: str | None = None, workers: Workers = None, performance_report: str | None = None
+    store: str,
+    scheduler: str | None = None,
+    workers: Workers = None,
+    performance_report: str | None = None,
+    refine: bool = False,
 ) -> list[str]:
     """Reduce the finished points of a store; returns the names of the reduced groups.
 
@@ -41,13 +61,16 @@ def run_reduce(
         scheduler: Address of a Dask scheduler; none starts local worker processes.
         workers: Number of local worker processes; none: one per core.
         performance_report: File for Dask's performance report of the run, HTML.
+        refine: Train networks again to their bifurcations, to locate these between two updates.
 
     Raises:
         StoreError: Nothing is there, or nothing is done yet.
+        SweepError: There is nothing to refine in stores of this kind.
     """
     store = resolve(store)
     with exclusive(store):
         groups, parts = finished(store)
+        check_refine(refine, store, groups)
         unit = "seeds" if all(dataset.attrs["kind"] in MEASURE for dataset in groups.values()) else "schemes"
         summaries: dict[str, xr.Dataset] = {}
         with (
@@ -58,7 +81,7 @@ def run_reduce(
             @task(name="reduce-group", task_run_name="reduce-{name}", cache_policy=NO_CACHE, persist_result=False)
             def reduce_group(name: str) -> None:
                 found: dict[int, xr.Dataset] = {}
-                calls = ((store, name, part) for part in parts[name])
+                calls = ((store, name, part, refine) for part in parts[name])
                 for number, answer in fan_out(client, reduce_part, calls):
                     if isinstance(answer, BaseException):
                         raise answer
@@ -94,12 +117,31 @@ def parts_of(dataset: xr.Dataset) -> Iterator[dict[str, int]]:
             yield position
 
 
-def reduce_part(store: str, group: str, position: dict[str, int]) -> xr.Dataset:
+def check_refine(refine: bool, store: str, groups: dict[str, xr.Dataset]) -> None:
+    """Refuse to refine what has no bifurcation between checkpoints."""
+    kinds = {str(dataset.attrs["kind"]) for dataset in groups.values()}
+    if refine and not kinds <= set(MEASURE):
+        raise SweepError(
+            f"refine: store {store} is of kind {', '.join(kinds)}; only {', '.join(MEASURE)} can be refined"
+        )
+
+
+def reduce_part(store: str, group: str, position: dict[str, int], refine: bool = False) -> xr.Dataset:
     """Summary of one scheme over its finished seeds, or what is measured of one seed. Runs on a worker."""
     with one_line(store, "reduced"):
         dataset = open_store(store)[group].to_dataset().isel(position)
         kind = dataset.attrs["kind"]
-        return MEASURE[kind](dataset) if kind in MEASURE else SUMMARISE[kind](dataset)
+        if kind not in MEASURE:
+            return SUMMARISE[kind](dataset)
+        measured = MEASURE[kind](dataset)
+        if not refine:
+            return measured
+        sweep = stored_sweep(store)
+        of_group = read(store).groups[group].group
+        point = of_group.point(tuple(position[axis.name] for axis in of_group.axes))
+        seed = point_seed(sweep["seed"], kind, point, of_group.kind.seed_free)
+        again = functools.partial(train_again, point, seed, of_group.record)
+        return training.refine(dataset.load(scheduler="sync"), measured, again)
 
 
 def gather(dataset: xr.Dataset, found: list[xr.Dataset]) -> xr.Dataset:

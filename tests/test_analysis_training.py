@@ -10,6 +10,7 @@ from analysis.attractors import CYCLE, FIXED_POINT, QUASI_PERIODIC
 from analysis.automaton_diagram import transitions
 from analysis.bifurcations import NEIMARK_SACKER, find_bifurcations, first_bifurcation, refine_with_checkpoints
 from analysis.fixed_points import continue_fixed_points
+from flows.reduce import reduce_part
 from kernels.automata import temporal_flipflop
 from kernels.rnn import Weights
 from sweeps.seeds import point_seed
@@ -21,7 +22,7 @@ def trained(location, fixed, record, seeds=(0,)):
     sweep = parse({"kind": "flipflop", "seed": 7, "axes": {"seed": list(seeds)}, "fixed": fixed, "record": record})
     run_serially(location, sweep)
     (group,) = sweep.groups()
-    return isochron.open(location)[group.name].to_dataset(), group
+    return isochron.open(location)[group.name].to_dataset(), group, location
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_the_orbit_is_lost_where_a_fixed_point_becomes_stable_and_is_back_where_
 
 
 def test_training_again_with_a_finer_interval_finds_the_bifurcation_within_its_bracket(clockwork, measured):
-    run, group = clockwork
+    run, group, _ = clockwork
     symbol = int(measured[0]["first_bifurcation_symbol"][0])
     dataset = run.isel(seed=0).load()
     step = training.step_of("rnn")
@@ -130,6 +131,22 @@ def test_training_again_with_a_finer_interval_finds_the_bifurcation_within_its_b
     assert float(coarse["checkpoint_low"]) <= float(fine["checkpoint"]) <= float(coarse["checkpoint_high"])
 
 
+def test_a_refined_reduction_locates_every_bifurcation_between_two_updates(clockwork, measured):
+    _, group, location = clockwork
+    for seed, coarse in enumerate(measured):
+        fine = reduce_part(location, group.name, {"seed": seed}, refine=True)
+        assert fine["refined"].values.tolist() == np.isfinite(coarse["bifurcation"]).values.astype(int).tolist()
+        there = fine["refined"] == 1
+        assert ((fine["bifurcation_high"] - fine["bifurcation_low"]).where(there, 1) == 1).all()
+        assert (fine["bifurcation_low"].where(there, 1e9) >= coarse["bifurcation_low"].fillna(0)).all()
+        assert (fine["bifurcation_high"].where(there, 0) <= coarse["bifurcation_high"].fillna(0)).all()
+        assert (fine["bifurcation_type"] == coarse["bifurcation_type"]).all()
+        symbol = int(fine["first_bifurcation_symbol"][0])
+        assert float(fine["first_bifurcation"][0]) == float(fine["bifurcation"].isel(symbol=symbol, seed=0))
+        untouched = [name for name in coarse if "bifurcation" not in str(name)]
+        xr.testing.assert_identical(fine[untouched], coarse[untouched])
+
+
 def test_the_seeds_of_a_scheme_are_summarised_together(measured):
     summary = training.summarise(xr.concat(measured, "seed"))
     assert int(summary["n_seeds"]) == int(summary["learned"]) == 2
@@ -144,7 +161,7 @@ def test_the_seeds_of_a_scheme_are_summarised_together(measured):
 @pytest.mark.parametrize(("cell", "state"), [("gru", 4), ("lstm", 8)])
 def test_other_cells_are_measured_alike(cell, state, tmp_path):
     fixed = {"cell": cell, "clock": "relative", "threshold": 2, "length": 12, "batch": 4, "n_hidden": 4}
-    run, _ = trained(str(tmp_path / "a.zarr"), fixed, {"iterations": 4, "checkpoints": 2, "heldout": 8, "probe": 6})
+    run, _, _ = trained(str(tmp_path / "a.zarr"), fixed, {"iterations": 4, "checkpoints": 2, "heldout": 8, "probe": 6})
     found = training.measure(run.isel(seed=0)).isel(seed=0)
     assert found["eigenvalue_real"].sizes == {"symbol": 3, "checkpoint": 3, "eigenvalue": state}
     assert (found["fixed_points"] >= 1).all()

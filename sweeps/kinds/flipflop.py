@@ -5,6 +5,7 @@ import json
 from typing import Any, Literal
 
 import numpy as np
+import xarray as xr
 from pydantic import Field
 
 from kernels import training_run
@@ -195,14 +196,9 @@ def run_point(parameters: FlipflopParameters, seed: np.random.SeedSequence, reco
     from kernels.rnn import train, weights_at
 
     first, second = seed.spawn(2)
-    names = ("cell", "n_hidden", "length", "batch", "optimizer", "learning_rate", "momentum", "initial_gain", "loss_on")
-    setting: dict[str, Any] = {name: getattr(parameters, name) for name in names}
-    setting |= {"heldout": record.heldout, "probe": record.probe}
-    setting |= {name: value for name in ("clip", "hold_modulus") if (value := getattr(parameters, name))}
-    at_first: dict[str, Any] = {"start_modulus": parameters.start_modulus} if parameters.start_modulus else {}
-    task = parameters.task()
+    task, setting = parameters.task(), _setting(parameters, record)
     run = train(task, seeds=[first], iterations=record.iterations, checkpoints=record.at(),
-                **setting, **at_first)  # fmt: skip
+                **setting, **_at_first(parameters))  # fmt: skip
     diverged = run["diverged_at"].item()
     parts = [run]
     if record.then_iterations and diverged < 0:
@@ -232,6 +228,26 @@ def run_point(parameters: FlipflopParameters, seed: np.random.SeedSequence, reco
         "then_td_base_accuracy": parameters.then_task().td_base_accuracy(parameters.length),
     }
     return Outcome(arrays, scalars)
+
+
+def train_again(parameters: Any, seed: np.random.SeedSequence, record: Any, checkpoints: np.ndarray) -> xr.Dataset:
+    """The first task of a point once more, to the last of other ``checkpoints``: the same networks, to the bit."""
+    from kernels.rnn import train
+
+    run = train(parameters.task(), seeds=[seed.spawn(2)[0]], iterations=int(checkpoints[-1]), checkpoints=checkpoints,
+                **_setting(parameters, record), **_at_first(parameters))  # fmt: skip
+    return run.isel(seed=0).sel(checkpoint=checkpoints)
+
+
+def _setting(parameters: FlipflopParameters, record: FlipflopRecord) -> dict[str, Any]:
+    names = ("cell", "n_hidden", "length", "batch", "optimizer", "learning_rate", "momentum", "initial_gain", "loss_on")
+    setting = {name: getattr(parameters, name) for name in names}
+    setting |= {name: value for name in ("clip", "hold_modulus") if (value := getattr(parameters, name))}
+    return setting | {"heldout": record.heldout, "probe": record.probe}
+
+
+def _at_first(parameters: FlipflopParameters) -> dict[str, Any]:
+    return {"start_modulus": parameters.start_modulus} if parameters.start_modulus else {}
 
 
 FLIPFLOP = Kind(
