@@ -113,10 +113,13 @@ def group_name(parameters: FlipflopParameters) -> str:
 
 
 def check(parameters: FlipflopParameters, record: FlipflopRecord) -> None:
-    if parameters.automaton is not None:
-        for name in ("clock", "period", "threshold", "p"):
-            if (value := getattr(parameters, name)) != FlipflopParameters.model_fields[name].default:
-                raise ValueError(f"{name}={value!r}: must not be given with automaton, which has a clock of its own")
+    foreign = {"periodic": ("threshold", "p"), "relative": ("period",)}[parameters.clock]
+    for name in ("clock", "period", "threshold", "p") if parameters.automaton is not None else foreign:
+        if (value := getattr(parameters, name)) != FlipflopParameters.model_fields[name].default:
+            other = (
+                f"clock={parameters.clock!r}" if parameters.automaton is None else "automaton, which has its own clock"
+            )
+            raise ValueError(f"{name}={value!r}: must not be given with {other}")
     parameters.task(), parameters.then_task()
     if parameters.then_period and (parameters.automaton is not None or parameters.clock != "periodic"):
         raise ValueError(f"then_period={parameters.then_period}: must be 0 without clock='periodic'")
