@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 
 import isochron
 from kernels.automata import temporal_flipflop
 from kernels.rnn import train, weights_at
 from sweeps.seeds import point_seed
-from sweeps.sweep import SweepError, parse
+from sweeps.sweep import SweepError, load, parse
 from tests.serial import run_serially
+from tests.test_command_line import run
 from tests.test_presets import study
 
 TINY = {"length": 12, "batch": 4, "n_hidden": 6}
@@ -54,6 +56,20 @@ def test_same_seed_same_bits_for_any_chunking_of_seeds_and_beside_any_settings(t
     same = isochron.open(together)["periodic-rnn-6-T12"].sel(seed=2, learning_rate=3e-3)
     for name in ("loss", "td_accuracy", "heldout_loss", "recurrent_weights", "probe_state"):
         np.testing.assert_array_equal(one[name].values, same[name].values)
+
+
+def test_same_seed_same_bits_on_dask_workers(tmp_path):
+    file = tmp_path / "small.toml"
+    file.write_text(
+        'kind = "flipflop"\nseed = 7\n[axes]\nlearning_rate = [1e-3, 3e-3]\nseed = [0, 1, 2]\n'
+        "[fixed]\nlength = 12\nbatch = 4\nn_hidden = 6\n[record]\niterations = 20\ncheckpoints = 2\n"
+    )
+    answer = run("run", file, "--store", tmp_path / "dask.zarr", "--workers", 2)
+    assert answer.returncode == 0, answer.stderr
+    run_serially(str(tmp_path / "alone.zarr"), load(file))
+    found, wanted = (isochron.open(tmp_path / name)["periodic-rnn-6-T12"].to_dataset() for name in
+                     ("dask.zarr", "alone.zarr"))  # fmt: skip
+    xr.testing.assert_identical(found.drop_vars("wall_time"), wanted.drop_vars("wall_time"))
 
 
 def test_a_diverging_run_is_a_failure_with_its_iteration_and_the_rest_finishes(tmp_path):
