@@ -8,7 +8,6 @@ more_seeds = 2                 # any other parameter of the flow
 cron = "0 2 * * *"             # in UTC; or interval = 3600, in seconds; neither: started by hand
 """
 
-import difflib
 import inspect
 import tomllib
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from flows.reduce import run_reduce
 from flows.study import run_study
 from flows.sweep import run_sweep
 from sweeps.store import resolve, zarr_store
-from sweeps.sweep import SweepError, load, presets
+from sweeps.sweep import SweepError, load, presets, refusal
 
 FLOWS: dict[str, Flow[..., Any]] = {"sweep": run_sweep, "reduce": run_reduce, "study": run_study}
 SHORTEST_INTERVAL = 5  # seconds; Prefect plans a hundred runs ahead, and a run takes seconds to start
@@ -125,16 +124,7 @@ def _validated(flow: Flow[..., Any], values: dict[str, Any], where: str) -> dict
     try:
         return model.model_validate(values).model_dump(exclude_unset=True)
     except ValidationError as errors:
-        error = errors.errors()[0]
-        key = str(error["loc"][0])
-    if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are flow, {', '.join(fields)}"
-        raise SweepError(f"{key} {where}: unknown key; {hint}")
-    if error["type"] == "missing":
-        raise SweepError(f"{key} {where}: must be given")
-    message = error["msg"].replace("Input should be", "must be").replace("Value error, ", "")
-    raise SweepError(f"{key}={error['input']!r} {where}: {message}")
+        raise refusal(errors, ("flow", *fields), where) from None
 
 
 def _check_cron(text: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sweeps.kinds import KINDS
 from sweeps.seeds import point_seed
 from sweeps.sweep import SweepError, from_definition, load, parse, presets
 
@@ -139,6 +140,36 @@ def test_a_wrong_sweep_is_refused_by_key_value_and_what_is_allowed(change, names
     for name in names:
         assert name in str(refusal.value)
     assert "x.toml" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"delay": [0.1, 0.2, -0.5, -1.0]}, "delay=-0.5 in axes.delay of x.toml: must be greater than or equal to 0"),
+        ({"delay": [0.1, 2, "0.3"]}, "axes.delay in x.toml: labels must be all numbers, all text or all truth values"),
+        ({"private": [0, 1, 1.5]}, "private=1.5 in axes.private of x.toml: must be a valid integer"),
+        ({"pair": {"private": [1, 2], "shared": [1, 2**63]}},
+         "shared=9223372036854775808 in axes.pair of x.toml: must be below 2**63"),
+        ({"pair": {"private": [1, 2, 3], "boundary": ["open", "open", "ajar"]}},
+         "boundary='ajar' in axes.pair of x.toml: must be 'periodic' or 'open'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_named_wherever_on_its_axis_it_stands(axes, message):
+    with pytest.raises(SweepError) as refused:
+        sweep_with(axes=axes)
+    assert str(refused.value) == message
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_every_parameter_is_checked_by_its_field_alone(kind):
+    """The values of a long axis are checked by their field, without the model; combinations are for ``check``."""
+    decorators = kind.parameters.__pydantic_decorators__
+    assert not decorators.validators
+    assert not decorators.field_validators
+    assert not decorators.model_validators
+    assert not decorators.root_validators
+    assert not decorators.field_serializers
+    assert not decorators.model_serializers
 
 
 def test_the_kind_must_be_given():
