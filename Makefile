@@ -29,6 +29,7 @@ stack-test: setup
 
 # Kills processes, fills a small disk and makes a file system read-only, for which it has to run as root.
 failure-test: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[stack]'
 	$(BIN)/python -m pytest -s tests/failures/soak.py tests/failures/failures.py
 	ISOCHRON_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_malformed.py --timeout=1800
 

@@ -5,6 +5,7 @@ A point is done when its data and then its status are written, so whatever dies,
 """
 
 import contextlib
+import datetime
 import fcntl
 import json
 import math
@@ -12,6 +13,7 @@ import os
 import platform
 import shutil
 import threading
+import time
 import uuid
 import warnings
 from collections import Counter
@@ -21,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import xarray as xr
 import zarr
+from zarr.abc.store import OffsetByteRequest, RangeByteRequest
 from zarr.core.sync import sync
 from zarr.errors import GroupNotFoundError
 
@@ -37,7 +41,14 @@ SHARD_SECONDS = 2.0  # cheap points share a shard (and a Dask task) that takes a
 SHARD_BYTES = 64 * 2**20  # a worker holds one shard in memory while it computes it
 SHARDS_PER_GROUP = 16  # but leave that many shards to share among workers
 OPEN_ARRAYS = 256  # that a worker keeps at hand
+WRITER = ".writer"  # the object that says who writes an object store
+STALE_SECONDS, RENEW_SECONDS, SETTLE_SECONDS = 60.0, 15.0, 1.0
 BOOKKEEPING_CELLS = 4096  # least size of a chunk of status, so that growing a grid does not scatter it
+
+
+warnings.filterwarnings("ignore", message=rf"Object at \{WRITER} is not recognized")  # by Zarr, which lists it
+
+_LOST: set[str] = set()  # object stores that this process wrote and another has taken over
 
 
 @dataclass(frozen=True)
@@ -106,14 +117,33 @@ def zarr_store(location: str, read_only: bool = False) -> Any:
 
 
 class _ObjectStore(zarr.storage.ObjectStore):
-    """Looks before it creates, since servers exist that ignore "only if it is not there" and overwrite.
-
-    Zarr creates missing parents so; an overwritten root has lost the sweep. A store has one writer, who may look first.
-    """
+    """Gets along with servers that understand less of S3 than they should; ``rclone serve s3`` is one."""
 
     async def set_if_not_exists(self, key: str, value: Any) -> None:
+        """Look, and then create: some servers ignore "only if it is not there" and overwrite.
+
+        Zarr creates missing parents so; an overwritten root has lost the sweep. A store has one writer, who may look.
+        """
         if not await self.exists(key):
             await self.set(key, value)
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        """Some servers send the bytes that were asked for as if they were the whole, which obstore refuses."""
+        from obstore.exceptions import GenericError
+
+        try:
+            return await super().get(key, prototype, byte_range)
+        except GenericError as error:
+            if byte_range is None or "non-partial" not in str(error):
+                raise
+        whole = await super().get(key, prototype)
+        if whole is None:
+            return None
+        if isinstance(byte_range, RangeByteRequest):
+            return whole[byte_range.start : byte_range.end]
+        if isinstance(byte_range, OffsetByteRequest):
+            return whole[byte_range.offset :]
+        return whole[len(whole) - byte_range.suffix :]
 
 
 def open_store(location: str | os.PathLike[str]) -> xr.DataTree:
@@ -297,6 +327,8 @@ class SweepStore:
     def flush(self) -> None:
         """Write the status of all that finished, and the scalars before it."""
         with self._lock:
+            if self.location in _LOST:
+                raise StoreError(f"store {self.location}: another run has taken it over; run it again to go on")
             with one_line(self.location, "written"):
                 for name, dirty in self._dirty.items():
                     self.groups[name].flush(dirty)
@@ -373,17 +405,16 @@ def is_complete(location: str, sweep: Sweep) -> bool:
 
 @contextlib.contextmanager
 def exclusive(location: str) -> Iterator[None]:
-    """Hold the only right to change a store; the operating system drops it when the process dies.
-
-    An object store has no such lock. Two runs of one sweep there compute points twice and may each forget, as pending,
-    what the other has done, which the next run does again; two runs of sweeps of different extent must not overlap.
+    """Hold the only right to change a store: of a local folder by the operating system's lock, which dies with the
+    process, of an object store by :func:`_only_writer`.
 
     Raises
     ------
-    StoreError : another run holds it, or the folder cannot be made.
+    StoreError : another run holds it, or the store cannot be written.
     """
     if is_url(location):
-        yield
+        with _only_writer(location):
+            yield
         return
     try:
         Path(location).mkdir(parents=True, exist_ok=True)
@@ -400,6 +431,74 @@ def exclusive(location: str) -> Iterator[None]:
         yield
     finally:
         os.close(folder)
+
+
+@contextlib.contextmanager
+def _only_writer(location: str) -> Iterator[None]:
+    """Hold an object store by the object ``.writer`` in it, which names this process and is written again every
+    ``RENEW_SECONDS``. A writer that died on another machine has left one, which counts for ``STALE_SECONDS``.
+
+    Servers exist that ignore "only if it is not there", so who has written waits ``SETTLE_SECONDS`` and looks whether
+    the name is still its own: of two that begin at once the later one stays. This is as good as the clocks (of host
+    and server, to within ``STALE_SECONDS - RENEW_SECONDS``) and as the server's answers within ``SETTLE_SECONDS``; a
+    writer that finds another's name there later has lost the store, and :meth:`SweepStore.flush` refuses.
+    """
+    objects = zarr_store(location).store
+    ours = json.dumps({"host": platform.node(), "pid": os.getpid(), "id": uuid.uuid4().hex}).encode()
+    with one_line(location, "written"):
+        if _fresh_writer(objects):
+            raise _taken(location, objects)
+        objects.put(WRITER, ours)
+        time.sleep(SETTLE_SECONDS)
+        if _writer(objects) != ours:
+            raise _taken(location, objects)
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(RENEW_SECONDS):
+            with contextlib.suppress(Exception):  # a server that does not answer now may do so the next time
+                if _writer(objects) != ours:
+                    _LOST.add(location)
+                    return
+                objects.put(WRITER, ours)
+
+    thread = threading.Thread(target=renew, name="writer", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        _LOST.discard(location)
+        with contextlib.suppress(Exception):  # it grows stale
+            if _writer(objects) == ours:
+                objects.delete(WRITER)
+
+
+def _writer(objects: Any) -> bytes | None:
+    try:
+        return bytes(objects.get(WRITER).bytes())
+    except FileNotFoundError:
+        return None
+
+
+def _fresh_writer(objects: Any) -> bool:
+    try:
+        written = objects.head(WRITER)["last_modified"]
+    except FileNotFoundError:
+        return False
+    name = json.loads(_writer(objects) or b"{}")
+    if name.get("host") == platform.node() and not psutil.pid_exists(name["pid"]):  # killed here: nobody to wait for
+        return False
+    return datetime.datetime.now(datetime.UTC) - written < datetime.timedelta(seconds=STALE_SECONDS)
+
+
+def _taken(location: str, objects: Any) -> StoreError:
+    name = json.loads(_writer(objects) or b"{}")
+    return StoreError(
+        f"store {location}: another run is writing to it (process {name.get('pid')} on {name.get('host')}); wait for "
+        f"it to end, or stop it; one that was killed elsewhere is forgotten after {STALE_SECONDS:g} s"
+    )
 
 
 def stored_sweep(location: str) -> dict[str, Any]:

@@ -1,8 +1,14 @@
 """What the store promises: every point once, the same bits however it came there, nothing lost."""
 
 import json
+import os
+import platform
 import shutil
+import subprocess
+import threading
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +24,7 @@ from sweeps.store import (
     DONE,
     StoreError,
     SweepStore,
+    _ObjectStore,
     compute_shard,
     exclusive,
     is_stale,
@@ -172,6 +179,71 @@ def test_a_second_writer_is_refused_while_the_first_is_alive(tmp_path):
         pass
     with exclusive(location):
         pass
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """An object store in memory, behind every URL."""
+    objects = pytest.importorskip("obstore.store").MemoryStore()
+    monkeypatch.setattr("sweeps.store.zarr_store", lambda *_, **__: _ObjectStore(objects))
+    monkeypatch.setattr("sweeps.store.SETTLE_SECONDS", 0.3)
+    return objects
+
+
+def writer(bucket):
+    return json.loads(bytes(bucket.get(".writer").bytes()))
+
+
+def test_a_second_writer_of_an_object_store_is_refused_until_the_first_ends_or_falls_silent(bucket, monkeypatch):
+    location = "s3://bucket/s.zarr"
+    with exclusive(location):
+        with pytest.raises(StoreError, match=rf"{location}: another run is writing .*process {os.getpid()}"):
+            exclusive(location).__enter__()
+        assert writer(bucket)["pid"] == os.getpid()
+    with pytest.raises(FileNotFoundError):
+        writer(bucket)
+    bucket.put(".writer", b'{"host": "elsewhere", "pid": 7}')
+    with pytest.raises(StoreError, match="process 7 on elsewhere"):
+        exclusive(location).__enter__()
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    bucket.put(".writer", json.dumps({"host": platform.node(), "pid": killed.pid}).encode())
+    with exclusive(location):
+        assert writer(bucket)["pid"] == os.getpid()
+    bucket.put(".writer", b'{"host": "elsewhere", "pid": 7}')
+    monkeypatch.setattr("sweeps.store.STALE_SECONDS", 0.0)
+    with exclusive(location):
+        assert writer(bucket)["pid"] == os.getpid()
+
+
+def test_of_writers_that_begin_at_once_on_an_object_store_one_goes_on(bucket):
+    both = threading.Barrier(4)
+
+    def begin(_):
+        both.wait()
+        try:
+            with exclusive("s3://bucket/s.zarr"):
+                time.sleep(1.0)
+        except StoreError:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(begin, range(4))) == 1
+
+
+def test_a_writer_whose_object_store_was_taken_over_writes_no_status_and_leaves_the_lock(bucket, monkeypatch):
+    monkeypatch.setattr("sweeps.store.RENEW_SECONDS", 0.05)
+    location = "s3://bucket/s.zarr"
+    with exclusive(location):
+        store = SweepStore.prepare(location, small_sweep())
+        time.sleep(0.3)
+        store.flush()
+        bucket.put(".writer", b'{"pid": 7}')
+        time.sleep(0.3)
+        with pytest.raises(StoreError, match="another run has taken it over"):
+            store.flush()
+    assert writer(bucket) == {"pid": 7}
 
 
 def test_paths_that_cannot_be_stores_are_named(tmp_path):
