@@ -73,6 +73,11 @@ def parser() -> argparse.ArgumentParser:
         "isochron reduce results/sharing.zarr",
     )
     reduce.add_argument("store", metavar="STORE", help="local path or URL of a store")
+    reduce.add_argument(
+        "--refine",
+        action="store_true",
+        help="train networks again up to their bifurcations, to locate these between two updates",
+    )
     cluster_arguments(reduce)
     figures_argument(reduce)
 
@@ -153,6 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Prefect logs every failure with a traceback; the terminal gets one line from here, the server the whole
     if options.command != "serve":
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        # 4 retries outlast an outage of 24 s; the default 5 make somebody wait for four minutes where a server is gone
+        os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "4")
     from flows import interrupt
     from sweeps.store import StoreError
     from sweeps.sweep import SweepError
@@ -175,7 +182,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from flows.cluster import ClusterError
 
         if type(error).__module__.startswith("httpx") and (url := os.environ.get("PREFECT_API_URL")):
-            return _fail(f"Prefect server {url} (PREFECT_API_URL): lost: {error}; run it again to go on", 3)
+            # Prefect's exit hooks would try for another minute to tell the server
+            interrupt.end(
+                f"isochron: error: Prefect server {url} (PREFECT_API_URL): lost: {error}; run it again to go on", 3
+            )
         if isinstance(error, ClusterError | OSError):
             return _fail(str(error), 3)
         first_line = (str(error).strip().splitlines() or [""])[0]
@@ -194,8 +204,10 @@ def _run(options: argparse.Namespace) -> int:
         return 1 if failed else 0
     _check_store(sweep, store)
     _check_places(options.scheduler, report=options.performance_report)
+    from flows import embedded
     from flows.sweep import run_sweep
 
+    embedded.start()
     summary = run_sweep(
         options.sweep,
         store,
@@ -214,10 +226,12 @@ def _reduce(options: argparse.Namespace) -> int:
     store = resolve(options.store)
     stored_sweep(store)
     _check_places(options.scheduler, options.figures, options.performance_report)
+    from flows import embedded
     from flows.reduce import run_reduce
     from flows.report import report
 
-    run_reduce(store, options.scheduler, options.workers, options.performance_report)
+    embedded.start()
+    run_reduce(store, options.scheduler, options.workers, options.performance_report, options.refine)
     report(store, options.figures)
     return 0
 
@@ -230,8 +244,10 @@ def _study(options: argparse.Namespace) -> int:
     store = resolve(options.store or default_store(sweep.name))
     _check_store(sweep, store)
     _check_places(options.scheduler, options.figures, options.performance_report)
+    from flows import embedded
     from flows.study import run_study
 
+    embedded.start()
     summary = run_study(
         options.sweep,
         store,

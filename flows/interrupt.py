@@ -41,13 +41,13 @@ def _end_in_time(signals: int) -> None:
     end()
 
 
-def end() -> NoReturn:
-    """Say that the run was interrupted, kill what this process started, and leave without anybody's exit hooks."""
+def end(message: str = MESSAGE, code: int = EXIT_CODE) -> NoReturn:
+    """Say why the run ends, kill what this process started, and leave without anybody's exit hooks."""
     _ending.acquire()  # never released: whoever comes second waits here for the end
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-        print(MESSAGE, file=sys.stderr, flush=True)
+        print(message, file=sys.stderr, flush=True)
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
-    os._exit(EXIT_CODE)
+    os._exit(code)
