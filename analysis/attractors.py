@@ -21,6 +21,7 @@ BLOCKS = 16  # of the orbit, whose scatter gives the standard error of an expone
 ERRORS = 3.0  # standard errors that an exponent must be from zero to have a sign
 RESOLUTION = 4.0  # an exponent below this over the number of steps is zero: the stretching of one turn does not cancel
 REGULAR = 1e-3  # difference of the weighted averages over halves of an orbit, below which they have converged
+CHANCE = 0.02  # about that of a fraction within the error of a rotation number by accident
 ROUNDING = 1e-14  # of a rotation number
 TINY = 1e-300  # stretching by less is no stretching at all
 CHANGES = 10.0  # differences between halves, within which the exponent of a quasi-periodic orbit is zero
@@ -66,7 +67,8 @@ def classify_attractors(
     leading exponent is zero also within 10 times the difference between its averages over both halves of the orbit,
     which agree to 1e-3, as does the mean square distance from the orbit's mean, relatively, and no fraction with a
     denominator between ``length / 4`` and ``length`` lies within the error of the rotation number, which would be a
-    cycle too long to return twice; else ``undetermined``, as close to a bifurcation, where nothing settles in the time
+    cycle too long to return twice (asked only where that error is below 0.02 / length^2; with a larger one some
+    fraction always fits); else ``undetermined``, as close to a bifurcation, where nothing settles in the time
     given. These are followed for further rounds, each four times as long as the last. A cycle longer than the orbit
     cannot be told from a quasi-periodic orbit, and is called that.
 
@@ -239,7 +241,7 @@ def _classify(orbit: np.ndarray, stretch: np.ndarray, plane: np.ndarray | None, 
 def _long_cycle(rotation: float, error: float, length: int) -> bool:
     """Whether the rotation number may be that of a cycle with a period between a quarter and all of the orbit."""
     error = max(error, ROUNDING)
-    if not np.isfinite(rotation) or error * length**2 > 1:  # some fraction is always that near: it says nothing
+    if not np.isfinite(rotation) or error * length**2 > CHANCE:
         return False
     denominators = np.arange(length // 4 + 1, length + 1)
     return bool((np.abs(denominators * rotation - np.rint(denominators * rotation)) <= denominators * error).any())

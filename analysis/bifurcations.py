@@ -12,7 +12,7 @@ import numpy as np
 import scipy.optimize
 import xarray as xr
 
-from analysis.fixed_points import Step, continue_fixed_points, find_fixed_points_of_maps, sorted_eigenvalues
+from analysis.fixed_points import Step, find_fixed_points_of_maps, sorted_eigenvalues
 from analysis.growth import flags
 
 TYPES = ("none", "neimark_sacker", "flip", "fold", "pitchfork", "cannot_tell")
@@ -155,7 +155,7 @@ def refine(step: Step, parameters_at: Callable[[Any], Any], branches: xr.Dataset
     ----------
     step : (parameters, h) -> h', made of JAX operations.
     parameters_at : s -> parameters, of JAX operations; ``s`` in the units of ``checkpoint``. Of training there is no
-        such path: take :func:`straight_path`, or :func:`refine_with_checkpoints`.
+        such path: take :func:`straight_path`, or train again with finer checkpoints (``training.measure``).
     branches, event : what :func:`find_bifurcations` was given, and one of its events, ``events.isel(event=i)``.
 
     ``type`` is ``cannot_tell``, with NaN, where the branch is lost within the bracket, or the event is a beginning or
@@ -171,36 +171,6 @@ def refine(step: Step, parameters_at: Callable[[Any], Any], branches: xr.Dataset
         end = 1 if int(event["direction"]) == BORN else 0
         return _refine_fold(step, parameters_at, low, high, on[members[:2], end], float(event["checkpoint"]))
     return _unknown(on.shape[-1])
-
-
-def refine_with_checkpoints(
-    step: Step,
-    finer: Callable[[float, float], tuple[Any, Any]],
-    branches: xr.Dataset,
-    event: xr.Dataset,
-    **options: Any,
-) -> tuple[xr.Dataset, xr.Dataset]:
-    """Branches and events again within the bracket of ``event``, from finer checkpoints, as of training repeated there.
-
-    Parameters
-    ----------
-    finer : (checkpoint_low, checkpoint_high) -> checkpoints [checkpoint], both ends included, and their parameters,
-        arrays [checkpoint, ...]. Called once.
-    options : passed on to :func:`analysis.fixed_points.continue_fixed_points`.
-
-    The starts at every finer checkpoint are all fixed points at both ends of the bracket.
-    """
-    import jax
-
-    low, high = float(event["checkpoint_low"]), float(event["checkpoint_high"])
-    ends = np.searchsorted(branches["checkpoint"].values, [low, high])
-    known = branches["h"].values[:, ends].reshape(-1, branches.sizes["hidden"])
-    known = known[np.isfinite(known).all(axis=-1)]
-    checkpoint, parameters = finer(low, high)
-    starts = np.broadcast_to(known, (1, len(checkpoint), *known.shape))
-    one_path = jax.tree.map(lambda part: np.asarray(part)[None], parameters)
-    (fine,) = continue_fixed_points(step, one_path, starts, checkpoint, **options)
-    return fine, find_bifurcations(fine)
 
 
 NOTHING = {

@@ -102,7 +102,8 @@ class LastNetwork:
 
     def driven(self) -> xr.Dataset:
         """Attractor under a periodic input, reached from the state 0: every symbol in turn, held for half a period of
-        the clock, or for one step more than the threshold. Its period counts repetitions of that word."""
+        the clock (so that two symbols make up a period), or for one step more than the threshold. Its period counts
+        repetitions of that word."""
         period = int(self.dataset["last_period"])
         clock = task_of(self.dataset).clock
         hold = clock.threshold + 1 if isinstance(clock, RelativeClock) else (period or clock.period) // 2

@@ -11,76 +11,44 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analysis.bifurcations import BORN, CANNOT_TELL, TYPES, find_bifurcations, first_bifurcation
+from analysis.bifurcations import BORN, CANNOT_TELL, NONE, TYPES, find_bifurcations, first_bifurcation
 from analysis.coincidence import coincidence
 from analysis.fixed_points import choose_starts, continue_fixed_points
 from analysis.growth import flags
 from analysis.last_network import LastNetwork, jacobian_at, network, step_of
 from analysis.learning_phases import learning_phases
 from analysis.orbits import wilson
+from kernels.training_run import WEIGHTS
 
 EVENT = {"bifurcation": "checkpoint", "bifurcation_low": "checkpoint_low", "bifurcation_high": "checkpoint_high",
          "bifurcation_type": "type", "bifurcation_angle": "angle"}  # fmt: skip
 KEPT = ("ti_accuracy", "td_accuracy", "td_base_accuracy", "then_td_base_accuracy", "last_period", "null_symbol",
         "then_from", "length")  # fmt: skip
+Again = Callable[[np.ndarray], xr.Dataset]
 N_STARTS = 8  # of the search at every checkpoint, two of them on the orbit under the symbol alone
 ASIDE = np.array([-1.0, -0.3, -0.1, -0.03, 0.03, 0.1, 0.3, 1.0])  # from a point, to look for its partner
 ORBIT_STEPS = 200  # under a constant symbol, of which the second half is kept
 
 
-def measure(dataset: xr.Dataset) -> xr.Dataset:
+def measure(dataset: xr.Dataset, again: Again | None = None) -> xr.Dataset:
     """Measure one trained network through its training.
 
     Parameters
     ----------
     dataset : a group of a ``flipflop`` store at one seed: curves over ``iteration``, weights over ``checkpoint``.
+    again : checkpoints, in updates -> the same training with those, its weights over ``checkpoint``; to locate the
+        bifurcations of the first task between two updates.
+
+    Raises ValueError where the networks that were trained again are others.
     """
     dataset = dataset.load(scheduler="sync")
     measured = _phases(dataset)
     measured.update(dataset[[*KEPT]])
     for name in ("heldout_td_accuracy", "heldout_td_balanced_accuracy"):
         measured[name.replace("heldout", "final")] = dataset[name].isel(checkpoint=-1, drop=True)
-    measured.update(_fixed_points(dataset))
+    measured.update(_fixed_points(dataset, again))
     measured["modulus_at_halfway"] = _at(measured["leading_modulus"], measured["td_halfway"])
     return measured.expand_dims("seed")
-
-
-def refine(dataset: xr.Dataset, measured: xr.Dataset, again: Callable[[np.ndarray], xr.Dataset]) -> xr.Dataset:
-    """Locate the bifurcations of the first task between two updates, from networks trained again within the brackets.
-
-    Parameters
-    ----------
-    dataset, measured : what :func:`measure` was given, and gave.
-    again : checkpoints [checkpoint], in updates -> the same training with those, its weights over ``checkpoint``.
-
-    Returns ``measured`` with the place, bracket, type and angle of every bifurcation from the finer path, and
-    ``refined`` (``symbol``): 1 where it was found there. Where the finer path holds no event of the type, as of one
-    that only two far checkpoints show, nothing is changed.
-    """
-    low, high = (measured[f"bifurcation_{end}"].isel(seed=0).values for end in ("low", "high"))
-    coarse = np.flatnonzero(np.isfinite(low) & (high <= int(dataset["then_from"])))
-    refined = np.zeros(len(low), np.int8)
-    found = {name: measured[name].copy(deep=True) for name in map(str, measured) if name.startswith("bifurcation")}
-    cell, probe = str(dataset["cell"].values), dataset["probe_symbols"].values.astype(int)
-    brackets = {int(n): np.arange(low[n], high[n] + 1).astype(int) for n in coarse}
-    fine = again(np.unique(np.concatenate(list(brackets.values())))) if brackets else dataset
-    for n, checkpoint in brackets.items():
-        weights = network(fine.sel(checkpoint=checkpoint))
-        starts, _ = _starts(cell, weights, probe)
-        u = np.broadcast_to(np.eye(len(low))[n], (1, len(checkpoint), len(low)))
-        one_path = (type(weights)(*(part[None] for part in weights)), u)
-        (branches,) = continue_fixed_points(step_of(cell), one_path, starts[n : n + 1], checkpoint)
-        events = find_bifurcations(branches)
-        same = (events["type"] == int(found["bifurcation_type"][0, n])) & events["changes_attractors"]
-        if same.any():
-            event = events.isel(event=int(same.values.argmax()))
-            refined[n] = 1
-            for name, of_event in EVENT.items():
-                found[name][0, n] = event[of_event].item()
-    first = int(measured["first_bifurcation_symbol"][0])
-    found |= {f"first_{name}": of_symbol.isel(symbol=first, drop=True) for name, of_symbol in found.items()}
-    about = {"long_name": "the bifurcation was located between two updates", "units": "1"}
-    return measured.assign({**found, "refined": (("seed", "symbol"), refined[None], about)})
 
 
 def _at(values: xr.DataArray, iteration: xr.DataArray) -> xr.DataArray:
@@ -104,31 +72,20 @@ def _phases(dataset: xr.Dataset) -> xr.Dataset:
     return phases
 
 
-def _fixed_points(dataset: xr.Dataset) -> xr.Dataset:
+def _fixed_points(dataset: xr.Dataset, again: Again | None) -> xr.Dataset:
     """Fixed points under every symbol alone through training, and what the last network does."""
-    cell, symbols = str(dataset["cell"].values), dataset["symbol"].values
-    weights, checkpoint = network(dataset), dataset["checkpoint"].values
-    n_paths, n_checkpoints = len(symbols), len(checkpoint)
-    parameters = (
-        type(weights)(*(np.broadcast_to(part, (n_paths, *part.shape)) for part in weights)),
-        np.broadcast_to(np.eye(n_paths)[:, None], (n_paths, n_checkpoints, n_paths)),
-    )
-    starts, orbits = _starts(cell, weights, dataset["probe_symbols"].values.astype(int))
-    paths = list(continue_fixed_points(step_of(cell), parameters, starts, checkpoint))
-    events = [find_bifurcations(branches) for branches in paths]
-    lonely = [n for n, of_path in enumerate(events) if (of_path["type"] == CANNOT_TELL).any()]
-    if lonely:  # beside a point that seems to arise alone its partner is looked for, where a fold would leave it
-        more = np.stack([_beside(cell, _pick(parameters, n), starts[n], paths[n], events[n]) for n in lonely])
-        again = continue_fixed_points(step_of(cell), _pick(parameters, lonely), more, checkpoint)
-        for n, branches in zip(lonely, again, strict=True):
-            paths[n], events[n] = branches, find_bifurcations(branches)
+    cell, symbols = str(dataset["cell"].values), np.arange(dataset.sizes["symbol"])
+    probe = dataset["probe_symbols"].values.astype(int)
+    paths, events, orbits = _follow(cell, network(dataset), probe, dataset["checkpoint"].values, symbols)
     null = -1 if int(dataset["last_period"]) else int(dataset["null_symbol"])
     then_from = int(dataset["then_from"])
     kept = [_path(*path, n == null, then_from) for n, path in enumerate(zip(paths, events, strict=True))]
     found = xr.concat(kept, "symbol").assign_coords(symbol=dataset["symbol"])
+    if again is not None:
+        _refine(found, dataset, null, again)
     at = found["bifurcation"].values
     if null >= 0:
-        at = np.where(np.arange(n_paths) == null, at, np.nan)
+        at = np.where(symbols == null, at, np.nan)
     first = int(np.nanargmin(at)) if np.isfinite(at).any() else max(null, 0)
     for name in [str(name) for name in found if str(name).startswith("bifurcation")]:
         found[f"first_{name}"] = found[name].isel(symbol=first, drop=True)
@@ -141,6 +98,65 @@ def _fixed_points(dataset: xr.Dataset) -> xr.Dataset:
     elif null >= 0:
         found.update(last.counting(null))
     return found
+
+
+def _follow(
+    cell: str, weights: Any, probe: np.ndarray, checkpoint: np.ndarray, symbols: np.ndarray
+) -> tuple[list[xr.Dataset], list[xr.Dataset], np.ndarray]:
+    """Branches of fixed points under each of some symbols alone and their bifurcations, through networks ``weights``
+    [checkpoint, ...]; and the last network's orbits under every symbol alone [symbol, step, state]."""
+    starts, orbits = _starts(cell, weights, probe)
+    starts, n_symbols = starts[symbols], len(orbits)
+    parameters = (
+        type(weights)(*(np.broadcast_to(part, (len(symbols), *part.shape)) for part in weights)),
+        np.broadcast_to(np.eye(n_symbols)[symbols][:, None], (len(symbols), len(checkpoint), n_symbols)),
+    )
+    paths = list(continue_fixed_points(step_of(cell), parameters, starts, checkpoint))
+    events = [find_bifurcations(branches) for branches in paths]
+    lonely = [n for n, of_path in enumerate(events) if (of_path["type"] == CANNOT_TELL).any()]
+    if lonely:  # beside a point that seems to arise alone its partner is looked for, where a fold would leave it
+        more = np.stack([_beside(cell, _pick(parameters, n), starts[n], paths[n], events[n]) for n in lonely])
+        found = continue_fixed_points(step_of(cell), _pick(parameters, lonely), more, checkpoint)
+        for n, branches in zip(lonely, found, strict=True):
+            paths[n], events[n] = branches, find_bifurcations(branches)
+    return paths, events, orbits
+
+
+def _refine(found: xr.Dataset, dataset: xr.Dataset, null: int, again: Again) -> None:
+    """Put into ``found`` the bifurcations of the first task as they are between two updates, and ``refined``
+    (``symbol``): 1 where it was found there. Where the finer path shows no such event, the coarse one stays."""
+    low, high = (found[f"bifurcation_{end}"].values for end in ("low", "high"))
+    refined = np.zeros(len(low), np.int8)
+    about = {"long_name": "the bifurcation was located between two updates", "units": "1"}
+    coarse = np.flatnonzero(np.isfinite(low) & (high <= int(dataset["then_from"])))
+    brackets = {int(n): np.arange(low[n], high[n] + 1).astype(int) for n in coarse}
+    if brackets:
+        fine = again(np.unique(np.concatenate(list(brackets.values()))))
+        _check_same_networks(dataset, fine)
+    for n, checkpoint in brackets.items():
+        weights, probe = network(fine.sel(checkpoint=checkpoint)), dataset["probe_symbols"].values.astype(int)
+        (branches,), (events,), _ = _follow(str(dataset["cell"].values), weights, probe, checkpoint, np.array([n]))
+        if n == null:
+            stays = np.logical_and.accumulate((branches["number_stable"].values >= 2)[::-1])[::-1]
+            right = events["checkpoint_high"] == (checkpoint[stays.argmax()] if stays.any() else -1)
+        else:
+            right = events["type"] == int(found["bifurcation_type"][n])
+        event = first_bifurcation(events.isel(event=np.flatnonzero(right.values)))
+        if int(event["type"]) != NONE:
+            refined[n] = 1
+            for name, of_event in EVENT.items():
+                found[name][n] = event[of_event].item()
+    found["refined"] = ("symbol", refined, about)
+
+
+def _check_same_networks(dataset: xr.Dataset, fine: xr.Dataset) -> None:
+    for checkpoint in np.intersect1d(dataset["checkpoint"].values, fine["checkpoint"].values):
+        one, other = (part.sel(checkpoint=checkpoint) for part in (dataset, fine))
+        if not all(np.array_equal(one[name].values, other[name].values) for name in WEIGHTS):
+            raise ValueError(
+                f"seed {dataset['seed'].item()}: trained again it has other weights at checkpoint {checkpoint}; "
+                "refine it on the kind of processor and with the version of JAX that it was trained with"
+            )
 
 
 def _pick(parameters: Any, paths: Any) -> Any:
@@ -215,7 +231,8 @@ def _principal(exists: xr.DataArray) -> int:
 
 
 def _orbit_lost_and_back(branches: xr.Dataset, then_from: int) -> tuple[xr.DataArray, xr.DataArray]:
-    """Updates of the second task until a network that oscillates under the symbol does not, and until it does (again).
+    """First checkpoints, in updates since the second task began, at which a network that oscillated under the symbol
+    has a stable fixed point, and at which it has none (again).
 
     It oscillates for sure where no fixed point is stable. Where one is, an orbit may still lie beside it.
     NaN: never, or nothing to lose.
@@ -229,9 +246,9 @@ def _orbit_lost_and_back(branches: xr.Dataset, then_from: int) -> tuple[xr.DataA
         lost = since[at] if oscillates[0] and not oscillates[at] else np.nan
         if not oscillates[at] and oscillates[at:].any():
             back = since[at + int(np.argmax(oscillates[at:]))]
-    text = "updates of the second task until"
+    text = "first checkpoint since the second task began at which"
     return (
-        xr.DataArray(lost, attrs={"long_name": f"{text} a fixed point becomes stable", "units": "iterations"}),
+        xr.DataArray(lost, attrs={"long_name": f"{text} a fixed point is stable", "units": "iterations"}),
         xr.DataArray(back, attrs={"long_name": f"{text} none is stable (again)", "units": "iterations"}),
     )
 

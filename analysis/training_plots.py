@@ -61,7 +61,7 @@ def figures(summaries: Mapping[str, xr.Dataset]) -> dict[str, Figure]:
         found["eigenplane"] = eigenplane(encoded[:MAX_PANELS])
     retrained = [(label, part) for label, part in clocks if "then_plateau" in part]
     if retrained:
-        found["retraining"] = retraining(retrained[:PANELS_PER_ROW])
+        found["retraining"] = retraining(retrained[:MAX_PANELS])
     if clocks:
         found["oscillator"] = oscillator(clocks[:MAX_PANELS])
     return found
@@ -225,36 +225,42 @@ def eigenplane(shown: list[tuple[str, xr.Dataset]]) -> Figure:
 
 
 def retraining(shown: list[tuple[str, xr.Dataset]]) -> Figure:
-    """The second task: seeds that oscillate under each symbol alone, period of the leading eigenvalue, and accuracy."""
+    """The second task, a row per scheme: share of seeds without a stable fixed point under each symbol alone, period of
+    the leading eigenvalue (of seeds whose branch is still there), and accuracy."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.0 * len(shown), 6.6), layout="constrained")
-        columns = figure.subplots(3, len(shown), sharex=True, sharey="row", squeeze=False).T
-        for (label, part), (upper, middle, lower) in zip(shown, columns, strict=True):
-            later = part.isel(checkpoint=np.flatnonzero(part["checkpoint"].values >= int(part["then_from"].max())))
-            since = later["checkpoint"] - int(part["then_from"].max())
+        figure = Figure(figsize=(11.0, 2.0 * len(shown) + 1.0), layout="constrained")
+        rows = figure.subplots(len(shown), 3, sharex=True, sharey="col", squeeze=False)
+        for (label, part), (left, middle, right) in zip(shown, rows, strict=True):
+            begins = int(part["then_from"].max())
+            later = part.isel(checkpoint=np.flatnonzero(part["checkpoint"].values >= begins))
+            since = later["checkpoint"].values - begins
             for number, symbol in enumerate(part["symbol"].values):
                 one, colour = later.isel(symbol=number), f"C{number}"
-                oscillates = (one["fixed_points"] > 0) & (one["stable_fixed_points"] == 0)
-                upper.plot(since, oscillates.mean("seed"), color=colour, label=f"under {symbol} alone")
+                left.plot(since, oscillates(one).mean("seed"), color=colour, label=f"under {symbol} alone")
                 turning = one["leading_angle"].where(one["leading_angle"] > LEAST_ANGLE)
-                _with_band(middle, (2 * np.pi / turning).assign_coords(checkpoint=since.values), "checkpoint", colour,
-                           f"symbol {symbol}")  # fmt: skip
-            accuracy = part["td_accuracy"].isel(iteration=slice(int(part["then_from"].max()), None))
+                period = (2 * np.pi / turning).assign_coords(checkpoint=since)
+                _with_band(middle, period, "checkpoint", colour, f"under {symbol} alone")
+            accuracy = part["td_accuracy"].isel(iteration=slice(begins, None))
             accuracy = accuracy.assign_coords(iteration=np.arange(accuracy.sizes["iteration"]))
-            _with_band(lower, accuracy, "iteration", "0.3", "time-dependent symbols")
-            middle.axhline(
-                int(part["last_period"].max()), color="0.4", linewidth=0.8, label="period of the second task"
-            )
-            lower.axhline(float(part["then_td_base_accuracy"].max()), color="0.5", linewidth=0.8, linestyle=":",
-                          label="best without time")  # fmt: skip
-            upper.set(title=label, ylim=(-0.05, 1.05))
+            _with_band(right, accuracy, "iteration", "0.3", "time-dependent symbols")
+            clock = int(part["last_period"].max())
+            middle.axhline(clock, color="0.4", linewidth=0.8, label="period of the second task")
+            base = float(part["then_td_base_accuracy"].max())
+            right.axhline(base, color="0.5", linewidth=0.8, linestyle=":", label="best without time")
+            left.set(ylabel=label, ylim=(-0.05, 1.05))
             middle.set(yscale="log")
-            lower.set(xlabel="updates of the second task")
-        for panel, text in zip(columns[0], ("share of seeds\nthat oscillate", "period of leading\neigenvalue (steps)",
-                                            "fraction correct\n(training batch)"), strict=True):  # fmt: skip
-            panel.set_ylabel(text)
-            panel.legend(fontsize=7)
+        titles = ("share of seeds without a stable fixed point", "period of the leading eigenvalue (steps)",
+                  "fraction correct (training batch)")  # fmt: skip
+        for title, top, bottom in zip(titles, rows[0], rows[-1], strict=True):
+            top.set_title(title)
+            bottom.set_xlabel("updates of the second task")
+        _shared_legend(figure, [*rows[0]])
         return figure
+
+
+def oscillates(part: xr.Dataset) -> xr.DataArray:
+    """Whether no fixed point is stable, where one was found."""
+    return (part["fixed_points"] > 0) & (part["stable_fixed_points"] == 0)
 
 
 def oscillator(shown: list[tuple[str, xr.Dataset]]) -> Figure:
@@ -306,7 +312,7 @@ TIMES = (
     "probe of elapsed steps: R2", "error (steps)",
 )  # fmt: skip
 ENTRAINED = ("entrained", *ATTRACTORS[1:])  # a fixed point of the map over a word has the input's period
-RETRAINING = ("scheme", "seeds", "oscillate before", "lose it", "after", "oscillate again", "after",
+RETRAINING = ("scheme", "seeds", "oscillate before", "stop", "by checkpoint", "oscillate again", "by checkpoint",
               "learned second task", "halfway", "oscillate at the end")  # fmt: skip
 PHASES = ("ti_learned", "td_leaves_base", "td_halfway", "td_transition", "td_learned", "plateau")
 
@@ -357,7 +363,7 @@ def bifurcation_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
             (
                 label,
                 str(int(part["n_seeds"])),
-                _spread(part["first_bifurcation"]),
+                _spread(part["first_bifurcation"]) + _located(part, None),
                 _counts(part["first_bifurcation_type"].values, TYPES),
                 _counts(part["outcome"].values, OUTCOMES),
                 _interval(part, "median_difference", ".1f"),
@@ -367,15 +373,17 @@ def bifurcation_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
         )
         for number in np.flatnonzero(happen) if happen.sum() > 1 else ():
             one = part.isel(symbol=number)
-            lines.append((f"  under {one['symbol'].item()}", "", _spread(one["bifurcation"]),
+            place = _spread(one["bifurcation"]) + _located(part, int(number))
+            lines.append((f"  under {one['symbol'].item()}", "", place,
                           _counts(types.isel(symbol=number).values, TYPES), "",
                           _interval(one, "symbol_difference", ".1f"), "", *angle_and_modulus(int(number))))  # fmt: skip
     return BIFURCATIONS, lines
 
 
 def time_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
-    """Header and lines of the table of what the last networks do, one line for each scheme; medians over seeds
-    (quartiles), accuracies are means.
+    """Header and lines of the table of what the last networks do, one line for each scheme.
+
+    Medians over seeds (quartiles), but means of accuracies.
 
     ``under all in turn``: the periodic input of ``last_network.LastNetwork.driven``, whose period an entrained network
     takes on. Periodic clock: accuracy of the
@@ -413,22 +421,32 @@ def time_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
 def retraining_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
     """Header and lines of the table of second tasks of the periodic clock; no line where there is none.
 
-    Seeds that oscillate, under the symbol whose fixed point bifurcates first most often; those of them that lose it in
-    the second task; those that do without it, and oscillate (again). Updates since it began: medians (quartiles).
+    Seeds that oscillate, without a stable fixed point under the symbol whose fixed point bifurcates first most often;
+    those of them that have one in the second task, and by which checkpoint; those without one (again). Updates since it
+    began: medians (quartiles).
     """
     lines: list[tuple[str, ...]] = []
     for label, _, part in parts(summaries):
         if "then_plateau" not in part or not int(part["last_period"].max()):
             continue
         one = part.isel(symbol=_time_dependent(part))
-        oscillates = ((one["fixed_points"] > 0) & (one["stable_fixed_points"] == 0)).transpose("checkpoint", "seed")
+        oscillating = oscillates(one).transpose("checkpoint", "seed")
         at = int(np.searchsorted(part["checkpoint"].values, int(part["then_from"].max())))
         lost, back = one["then_orbit_lost"], one["then_orbit_returns"]
-        lines.append((label, str(int(part["n_seeds"])), str(int(oscillates[at].sum())),
+        lines.append((label, str(int(part["n_seeds"])), str(int(oscillating[at].sum())),
                       str(int(np.isfinite(lost).sum())), _spread(lost), str(int(np.isfinite(back).sum())),
                       _spread(back), str(int(np.isfinite(part["then_td_four_fifths"]).sum())),
-                      _spread(part["then_td_halfway"]), str(int(oscillates[-1].sum()))))  # fmt: skip
+                      _spread(part["then_td_halfway"]), str(int(oscillating[-1].sum()))))  # fmt: skip
     return RETRAINING, lines
+
+
+def _located(part: xr.Dataset, symbol: int | None) -> str:
+    """How many bifurcations (of a symbol, else the first ones) were located between two updates, if that was tried."""
+    if "refined" not in part:
+        return ""
+    symbols = part["first_bifurcation_symbol"].astype(int) if symbol is None else symbol
+    place = part["first_bifurcation"] if symbol is None else part["bifurcation"].isel(symbol=symbol)
+    return f"; {int(part['refined'].isel(symbol=symbols).sum())} of {int(np.isfinite(place).sum())} to the update"
 
 
 def _periods(periods: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""Prefect's embedded server: it ends with the process that started it, even where that ends by ``kill -9``."""
+"""Prefect's embedded server for the command line: it ends with its process, even where that ends by ``kill -9``."""
 
 import os
 import subprocess

@@ -43,7 +43,8 @@ SUMMARISE: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "rings": orbits.summarise,
     "flipflop": training.summarise,
 }
-MEASURE: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {"flipflop": training.measure}
+MEASURE: dict[str, Callable[..., xr.Dataset]] = {"flipflop": training.measure}
+RUN_AGAIN: dict[str, Callable[..., xr.Dataset]] = {"flipflop": train_again}  # of kinds that can be refined
 
 
 @flow(name="reduce", flow_run_name="{store}")
@@ -120,9 +121,9 @@ def parts_of(dataset: xr.Dataset) -> Iterator[dict[str, int]]:
 def check_refine(refine: bool, store: str, groups: dict[str, xr.Dataset]) -> None:
     """Refuse to refine what has no bifurcation between checkpoints."""
     kinds = {str(dataset.attrs["kind"]) for dataset in groups.values()}
-    if refine and not kinds <= set(MEASURE):
+    if refine and not kinds <= set(RUN_AGAIN):
         raise SweepError(
-            f"refine: store {store} is of kind {', '.join(kinds)}; only {', '.join(MEASURE)} can be refined"
+            f"refine: store {store} is of kind {', '.join(kinds)}; only {', '.join(RUN_AGAIN)} can be refined"
         )
 
 
@@ -133,15 +134,13 @@ def reduce_part(store: str, group: str, position: dict[str, int], refine: bool =
         kind = dataset.attrs["kind"]
         if kind not in MEASURE:
             return SUMMARISE[kind](dataset)
-        measured = MEASURE[kind](dataset)
         if not refine:
-            return measured
+            return MEASURE[kind](dataset)
         sweep = stored_sweep(store)
         of_group = read(store).groups[group].group
         point = of_group.point(tuple(position[axis.name] for axis in of_group.axes))
         seed = point_seed(sweep["seed"], kind, point, of_group.kind.seed_free)
-        again = functools.partial(train_again, point, seed, of_group.record)
-        return training.refine(dataset.load(scheduler="sync"), measured, again)
+        return MEASURE[kind](dataset, functools.partial(RUN_AGAIN[kind], point, seed, of_group.record))
 
 
 def gather(dataset: xr.Dataset, found: list[xr.Dataset]) -> xr.Dataset:

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import threading
 import time
@@ -46,9 +47,21 @@ STALE_SECONDS, RENEW_SECONDS, SETTLE_SECONDS = 60.0, 15.0, 1.0
 BOOKKEEPING_CELLS = 4096  # least size of a chunk of status, so that growing a grid does not scatter it
 
 
-warnings.filterwarnings("ignore", message=rf"Object at \{WRITER} is not recognized")  # by Zarr, which lists it
+warnings.filterwarnings(
+    "ignore", message=rf"Object at {re.escape(WRITER)} is not recognized"
+)  # by Zarr, which lists it
 
-_LOST: set[str] = set()  # object stores that this process wrote and another has taken over
+
+@dataclass
+class _Writer:
+    """This process as the writer of an object store."""
+
+    objects: Any
+    name: bytes
+    renewed: float  # on the monotonic clock
+
+
+_WRITING: dict[str, _Writer] = {}  # by location
 
 
 @dataclass(frozen=True)
@@ -327,8 +340,7 @@ class SweepStore:
     def flush(self) -> None:
         """Write the status of all that finished, and the scalars before it."""
         with self._lock:
-            if self.location in _LOST:
-                raise StoreError(f"store {self.location}: another run has taken it over; run it again to go on")
+            check_writer(self.location)
             with one_line(self.location, "written"):
                 for name, dirty in self._dirty.items():
                     self.groups[name].flush(dirty)
@@ -340,11 +352,13 @@ class SweepStore:
 
     def add_run(self, provenance: Mapping[str, Any]) -> None:
         """Append a run's provenance to the store's attributes."""
+        check_writer(self.location)
         self.root.attrs["runs"] = json.dumps([*self.runs(), provenance])
         self.consolidate()
 
     def consolidate(self) -> None:
         """Publish the metadata as it stands: readers see one consistent hierarchy, old or new, never half of one."""
+        check_writer(self.location)
         _consolidate(self.root.store)
 
 
@@ -354,6 +368,7 @@ def write_summaries(location: str, summaries: Mapping[str, xr.Dataset]) -> None:
     A death in between leaves a store that is not reduced, never one that is half.
     Raises StoreError where the store cannot be written.
     """
+    check_writer(location)
     with one_line(location, "written"):
         store = zarr_store(location)
         root = zarr.open_group(store, mode="r+", use_consolidated=False)
@@ -444,7 +459,7 @@ def _only_writer(location: str) -> Iterator[None]:
     writer that finds another's name there later has lost the store, and :meth:`SweepStore.flush` refuses.
     """
     objects = zarr_store(location).store
-    ours = json.dumps({"host": platform.node(), "pid": os.getpid(), "id": uuid.uuid4().hex}).encode()
+    ours = json.dumps({**_process(), "id": uuid.uuid4().hex}).encode()
     with one_line(location, "written"):
         if _fresh_writer(objects):
             raise _taken(location, objects)
@@ -452,15 +467,17 @@ def _only_writer(location: str) -> Iterator[None]:
         time.sleep(SETTLE_SECONDS)
         if _writer(objects) != ours:
             raise _taken(location, objects)
+    _WRITING[location] = _Writer(objects, ours, time.monotonic())
     ended = threading.Event()
 
     def renew() -> None:
         while not ended.wait(RENEW_SECONDS):
             with contextlib.suppress(Exception):  # a server that does not answer now may do so the next time
                 if _writer(objects) != ours:
-                    _LOST.add(location)
                     return
+                started = time.monotonic()
                 objects.put(WRITER, ours)
+                _WRITING[location].renewed = started
 
     thread = threading.Thread(target=renew, name="writer", daemon=True)
     thread.start()
@@ -469,10 +486,32 @@ def _only_writer(location: str) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        _LOST.discard(location)
+        del _WRITING[location]
         with contextlib.suppress(Exception):  # it grows stale
             if _writer(objects) == ours:
                 objects.delete(WRITER)
+
+
+def check_writer(location: str) -> None:
+    """Refuse to go on writing an object store that another run has taken over, or may have since this one was heard of.
+
+    Shards that workers are writing at that moment are not held back: their bits are the same, whoever writes them.
+    """
+    if (writing := _WRITING.get(location)) is None:
+        return
+    with one_line(location, "written"):
+        ours = _writer(writing.objects) == writing.name
+    if not ours or time.monotonic() - writing.renewed > STALE_SECONDS:
+        raise StoreError(f"store {location}: another run has taken it over; run it again to go on")
+
+
+def _process() -> dict[str, Any]:
+    """This process, and the machine whose process numbers it is counted by: a container counts its own."""
+    machine = ""
+    with contextlib.suppress(OSError):  # of Linux
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        machine = f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    return {"host": platform.node(), "machine": machine, "pid": os.getpid()}
 
 
 def _writer(objects: Any) -> bytes | None:
@@ -482,22 +521,32 @@ def _writer(objects: Any) -> bytes | None:
         return None
 
 
+def _named(objects: Any) -> dict[str, Any]:
+    """What the writer says of itself; nothing where it is damaged."""
+    with contextlib.suppress(ValueError):
+        name = json.loads(_writer(objects) or b"")
+        if isinstance(name, dict):
+            return name
+    return {}
+
+
 def _fresh_writer(objects: Any) -> bool:
     try:
         written = objects.head(WRITER)["last_modified"]
     except FileNotFoundError:
         return False
-    name = json.loads(_writer(objects) or b"{}")
-    if name.get("host") == platform.node() and not psutil.pid_exists(name["pid"]):  # killed here: nobody to wait for
-        return False
+    name, own = _named(objects), _process()
+    if own["machine"] and name.get("machine") == own["machine"] and not psutil.pid_exists(name.get("pid", -1)):
+        return False  # killed on this machine: nobody to wait for
     return datetime.datetime.now(datetime.UTC) - written < datetime.timedelta(seconds=STALE_SECONDS)
 
 
 def _taken(location: str, objects: Any) -> StoreError:
-    name = json.loads(_writer(objects) or b"{}")
+    name = _named(objects)
+    who = f"process {name['pid']} on {name.get('host')}" if "pid" in name else "unnamed"
     return StoreError(
-        f"store {location}: another run is writing to it (process {name.get('pid')} on {name.get('host')}); wait for "
-        f"it to end, or stop it; one that was killed elsewhere is forgotten after {STALE_SECONDS:g} s"
+        f"store {location}: another run is writing to it ({who}); wait for it to end, or stop it; one that was killed "
+        f"elsewhere is forgotten after {STALE_SECONDS:g} s"
     )
 
 

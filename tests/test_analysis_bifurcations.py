@@ -18,7 +18,6 @@ from analysis.bifurcations import (
     find_bifurcations,
     first_bifurcation,
     refine,
-    refine_with_checkpoints,
     straight_path,
 )
 from analysis.fixed_points import continue_fixed_points
@@ -172,21 +171,6 @@ def test_no_bifurcation_is_an_answer():
     assert first.type == NONE
     assert TYPES[NONE] == "none"
     assert np.isnan(first.checkpoint)
-
-
-def test_finer_checkpoints_narrow_the_bracket():
-    coarse, events = rotations(PHI)
-
-    def finer(low, high):
-        g = np.linspace(low, high, 13)
-        return g, (g, np.full(13, PHI))
-
-    _, fine = refine_with_checkpoints(rotate, finer, coarse, first_bifurcation(events))
-    event = first_bifurcation(fine)
-    assert event.type == NEIMARK_SACKER
-    assert float(event.checkpoint_high - event.checkpoint_low) == pytest.approx((GRID[1] - GRID[0]) / 12)
-    assert event.checkpoint_low < 1 + 1e-12
-    assert event.checkpoint_high > 1 - 1e-12
 
 
 def test_a_straight_path_between_checkpoints_has_its_own_crossing():

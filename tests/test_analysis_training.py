@@ -8,12 +8,9 @@ import isochron
 from analysis import training
 from analysis.attractors import CYCLE, FIXED_POINT, QUASI_PERIODIC
 from analysis.automaton_diagram import transitions
-from analysis.bifurcations import NEIMARK_SACKER, find_bifurcations, first_bifurcation, refine_with_checkpoints
-from analysis.fixed_points import continue_fixed_points
+from analysis.bifurcations import CANNOT_TELL, FOLD, NEIMARK_SACKER
 from flows.reduce import reduce_part
 from kernels.automata import temporal_flipflop
-from kernels.rnn import Weights
-from sweeps.seeds import point_seed
 from sweeps.sweep import parse
 from tests.serial import run_serially
 
@@ -95,56 +92,55 @@ def test_the_orbit_is_lost_where_a_fixed_point_becomes_stable_and_is_back_where_
     np.testing.assert_equal(lost_and_back([0] * 7, number=[0] * 7), (np.nan, np.nan))  # none found is none known
 
 
-def test_training_again_with_a_finer_interval_finds_the_bifurcation_within_its_bracket(clockwork, measured):
-    run, group, _ = clockwork
-    symbol = int(measured[0]["first_bifurcation_symbol"][0])
-    dataset = run.isel(seed=0).load()
-    step = training.step_of("rnn")
-
-    def parameters(dataset):
-        weights = training.network(dataset)
-        u = np.broadcast_to(np.eye(2)[symbol], (dataset.sizes["checkpoint"], 2))
-        return weights, u
-
-    def finer(low, high):
-        """The same training once more, with a checkpoint at every update; its last part."""
-        fixed = {name: value for name, value in group.fixed.items() if name != "automaton"}
-        record = dict(group.record) | {"iterations": int(high), "checkpoints": int(high)}
-        (again,) = parse(
-            {"kind": "flipflop", "seed": 7, "axes": {"seed": [0]}, "fixed": fixed, "record": record}
-        ).groups()
-        point, kind = again.first(), again.kind
-        (outcome,) = kind.run([(point, point_seed(7, kind.name, point, kind.seed_free))], again.record)
-        variables = kind.variables(point, again.record)
-        fine = xr.Dataset({name: (variables[name].dims, values) for name, values in outcome.arrays.items()})
-        return np.arange(low, high + 1), parameters(fine.isel(checkpoint=slice(int(low), None)))
-
-    one_path = tuple(type(part)(*(x[None] for x in part)) if isinstance(part, Weights) else part[None]
-                     for part in parameters(dataset))  # fmt: skip
-    starts = np.zeros((1, dataset.sizes["checkpoint"], 1, 12))
-    (branches,) = continue_fixed_points(step, one_path, starts, dataset["checkpoint"].values)
-    coarse = first_bifurcation(find_bifurcations(branches))
-    _, events = refine_with_checkpoints(step, finer, branches, coarse)
-    fine = first_bifurcation(events)
-    assert int(fine["type"]) == int(coarse["type"]) == NEIMARK_SACKER
-    assert float(fine["checkpoint_high"] - fine["checkpoint_low"]) == 1
-    assert float(coarse["checkpoint_low"]) <= float(fine["checkpoint"]) <= float(coarse["checkpoint_high"])
-
-
-def test_a_refined_reduction_locates_every_bifurcation_between_two_updates(clockwork, measured):
+def test_refined_bifurcations_are_those_of_a_run_with_a_checkpoint_at_every_update(clockwork, measured, tmp_path):
     _, group, location = clockwork
+    fixed = {name: value for name, value in group.fixed.items() if name != "automaton"}
+    every_update = dict(group.record) | {"checkpoints": 200}
+    run, _, _ = trained(str(tmp_path / "a.zarr"), fixed, every_update, seeds=(0, 1))
     for seed, coarse in enumerate(measured):
-        fine = reduce_part(location, group.name, {"seed": seed}, refine=True)
-        assert fine["refined"].values.tolist() == np.isfinite(coarse["bifurcation"]).values.astype(int).tolist()
-        there = fine["refined"] == 1
-        assert ((fine["bifurcation_high"] - fine["bifurcation_low"]).where(there, 1) == 1).all()
-        assert (fine["bifurcation_low"].where(there, 1e9) >= coarse["bifurcation_low"].fillna(0)).all()
-        assert (fine["bifurcation_high"].where(there, 0) <= coarse["bifurcation_high"].fillna(0)).all()
-        assert (fine["bifurcation_type"] == coarse["bifurcation_type"]).all()
-        symbol = int(fine["first_bifurcation_symbol"][0])
-        assert float(fine["first_bifurcation"][0]) == float(fine["bifurcation"].isel(symbol=symbol, seed=0))
-        untouched = [name for name in coarse if "bifurcation" not in str(name)]
-        xr.testing.assert_identical(fine[untouched], coarse[untouched])
+        fine = reduce_part(location, group.name, {"seed": seed}, refine=True).isel(seed=0)
+        wanted = training.measure(run.isel(seed=seed)).isel(seed=0)
+        assert fine["refined"].values.tolist() == [1, 1]
+        assert float(fine["first_bifurcation"]) == float(fine["bifurcation"].min())
+        for name in ("bifurcation", "bifurcation_low", "bifurcation_high", "bifurcation_type", "bifurcation_angle",
+                     "first_bifurcation", "first_bifurcation_symbol"):  # fmt: skip
+            np.testing.assert_allclose(fine[name], wanted[name], rtol=1e-6, err_msg=name)
+        assert float(coarse["bifurcation_high"][0, 0] - coarse["bifurcation_low"][0, 0]) == 10
+        untouched = ["eigenvalue_real", "td_halfway", "attractor"]
+        xr.testing.assert_identical(fine[untouched], coarse[untouched].isel(seed=0))
+
+
+def test_networks_that_come_out_otherwise_when_trained_again_are_refused(clockwork):
+    run, _, _ = clockwork
+
+    def another_seed(checkpoints):
+        return run.isel(seed=1).interp(checkpoint=checkpoints)
+
+    with pytest.raises(ValueError, match="seed 0: trained again it has other weights at checkpoint"):
+        training.measure(run.isel(seed=0), another_seed)
+
+
+def test_a_refined_second_stable_point_is_the_one_that_stays(monkeypatch):
+    """Of folds at 41, 43 and 45 the first two points vanish again."""
+    at = np.arange(40, 46)
+    branches = xr.Dataset({"number_stable": ("checkpoint", [1, 2, 1, 2, 1, 2])}, {"checkpoint": at})
+    folds = {name: ("event", values) for name, values in (
+        ("checkpoint", [40.5, 42.5, 44.5]), ("checkpoint_low", [40.0, 42.0, 44.0]),
+        ("checkpoint_high", [41.0, 43.0, 45.0]),
+        ("type", [FOLD] * 3), ("angle", [0.0] * 3), ("changes_attractors", [True] * 3),
+    )}  # fmt: skip
+    monkeypatch.setattr(training, "_follow", lambda *_: ([branches], [xr.Dataset(folds)], None))
+    monkeypatch.setattr(training, "network", lambda *_: None)
+    monkeypatch.setattr(training, "_check_same_networks", lambda *_: None)
+    of_symbol = {"bifurcation": 42.5, "bifurcation_low": 40.0, "bifurcation_high": 45.0,
+                 "bifurcation_type": CANNOT_TELL, "bifurcation_angle": np.nan}  # fmt: skip
+    found = xr.Dataset({name: ("symbol", np.array([value])) for name, value in of_symbol.items()})
+    dataset = xr.Dataset({"then_from": 100, "cell": "rnn", "probe_symbols": (("probe", "time"), np.zeros((1, 2)))})
+    training._refine(found, dataset, 0, lambda checkpoints: xr.Dataset(coords={"checkpoint": checkpoints}))
+    assert found["bifurcation"].item() == 44.5
+    assert (found["bifurcation_low"].item(), found["bifurcation_high"].item()) == (44, 45)
+    assert found["bifurcation_type"].item() == FOLD
+    assert found["refined"].item() == 1
 
 
 def test_the_seeds_of_a_scheme_are_summarised_together(measured):

@@ -152,8 +152,7 @@ def test_log_spaced_checkpoints_begin_dense():
         ({"automaton": {**TOGGLE, "null": "nothing"}}, {}, "null='nothing': must be one of wait, press"),
         ({"automaton": {"states": ["a", "b"]}}, {}, "key 'symbols': missing"),
         ({"automaton": TOGGLE, "period": 6}, {}, "period=6: must not be given with automaton, which has its own clock"),
-        ({"threshold": 4}, {}, "threshold=4: must not be given with clock='periodic'"),
-        ({"clock": "relative", "period": 6}, {}, "period=6: must not be given with clock='relative'"),
+        ({"keep_optimizer": True, "optimizer": "sgd"}, {"then_iterations": 10}, "'sgd' without momentum"),
         ({}, {"checkpoints": 3}, "checkpoints=3: must divide iterations=20"),
     ],
 )  # fmt: skip

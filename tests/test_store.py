@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import threading
@@ -25,6 +24,7 @@ from sweeps.store import (
     StoreError,
     SweepStore,
     _ObjectStore,
+    _process,
     compute_shard,
     exclusive,
     is_stale,
@@ -207,10 +207,14 @@ def test_a_second_writer_of_an_object_store_is_refused_until_the_first_ends_or_f
         exclusive(location).__enter__()
     killed = subprocess.Popen(["true"])
     killed.wait()
-    bucket.put(".writer", json.dumps({"host": platform.node(), "pid": killed.pid}).encode())
+    here = _process() | {"pid": killed.pid}
+    bucket.put(".writer", json.dumps(here).encode())
     with exclusive(location):
         assert writer(bucket)["pid"] == os.getpid()
-    bucket.put(".writer", b'{"host": "elsewhere", "pid": 7}')
+    for unknown in (here | {"machine": "a container of that host's name"}, [1], {}):
+        bucket.put(".writer", json.dumps(unknown).encode())
+        with pytest.raises(StoreError, match="another run is writing"):
+            exclusive(location).__enter__()
     monkeypatch.setattr("sweeps.store.STALE_SECONDS", 0.0)
     with exclusive(location):
         assert writer(bucket)["pid"] == os.getpid()
@@ -243,7 +247,19 @@ def test_a_writer_whose_object_store_was_taken_over_writes_no_status_and_leaves_
         time.sleep(0.3)
         with pytest.raises(StoreError, match="another run has taken it over"):
             store.flush()
+        for write in (lambda: store.add_run({}), store.consolidate, lambda: write_summaries(location, {})):
+            with pytest.raises(StoreError, match="another run has taken it over"):
+                write()
     assert writer(bucket) == {"pid": 7}
+
+
+def test_a_writer_that_could_not_say_for_too_long_that_it_lives_writes_no_status(bucket, monkeypatch):
+    with exclusive("s3://bucket/s.zarr"):
+        store = SweepStore.prepare("s3://bucket/s.zarr", small_sweep())
+        store.flush()
+        monkeypatch.setattr("sweeps.store.STALE_SECONDS", 0.0)
+        with pytest.raises(StoreError, match="another run has taken it over"):
+            store.flush()
 
 
 def test_paths_that_cannot_be_stores_are_named(tmp_path):

@@ -495,6 +495,8 @@ def _check_start_optimizer(state: Any, start: Weights | None, setting: Setting, 
     size = ravel_pytree(_optimizer(setting, np.float32(0)).init(one))[0].size
     if np.shape(state) != (seeds, size):
         raise ValueError(f"start_optimizer: must have shape {(seeds, size)}, seeds first, got {np.shape(state)}")
+    if not np.isfinite(state).all():
+        raise ValueError("start_optimizer: must be finite; that of a run that diverged is not")
     return np.asarray(state, np.float32)
 
 

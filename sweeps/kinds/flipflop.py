@@ -113,13 +113,10 @@ def group_name(parameters: FlipflopParameters) -> str:
 
 
 def check(parameters: FlipflopParameters, record: FlipflopRecord) -> None:
-    foreign = {"periodic": ("threshold", "p"), "relative": ("period",)}[parameters.clock]
-    for name in ("clock", "period", "threshold", "p") if parameters.automaton is not None else foreign:
-        if (value := getattr(parameters, name)) != FlipflopParameters.model_fields[name].default:
-            other = (
-                f"clock={parameters.clock!r}" if parameters.automaton is None else "automaton, which has its own clock"
-            )
-            raise ValueError(f"{name}={value!r}: must not be given with {other}")
+    if parameters.automaton is not None:
+        for name in ("clock", "period", "threshold", "p"):
+            if (value := getattr(parameters, name)) != FlipflopParameters.model_fields[name].default:
+                raise ValueError(f"{name}={value!r}: must not be given with automaton, which has its own clock")
     parameters.task(), parameters.then_task()
     if parameters.then_period and (parameters.automaton is not None or parameters.clock != "periodic"):
         raise ValueError(f"then_period={parameters.then_period}: must be 0 without clock='periodic'")
@@ -127,6 +124,8 @@ def check(parameters: FlipflopParameters, record: FlipflopRecord) -> None:
         raise ValueError(f"then_period={parameters.then_period}: must be 0 with then_iterations=0 in record")
     if parameters.keep_optimizer and not record.then_iterations:
         raise ValueError("keep_optimizer=True: must be false with then_iterations=0 in record")
+    if parameters.keep_optimizer and parameters.optimizer == "sgd" and not parameters.momentum:
+        raise ValueError("keep_optimizer=True: must be false with optimizer='sgd' without momentum, which has no state")
     if parameters.momentum and parameters.optimizer == "adam":
         raise ValueError(f"momentum={parameters.momentum}: must be 0 with optimizer='adam', which has its own")
     for name in ("hold_modulus", "start_modulus"):
