@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: the run has a few seconds to flush what is finished, then everything it started ends with it.
 
-A terminal's Ctrl-C also reaches Prefect's embedded server, and Prefect would retry against it for minutes.
+A terminal's Ctrl-C also reaches Prefect's embedded server, and Prefect would retry against it for minutes. A run whose
+Prefect server is gone ends in the same way, with a message and a code of its own.
 """
 
 import contextlib
