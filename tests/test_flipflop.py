@@ -6,6 +6,7 @@ import xarray as xr
 import zarr
 
 import isochron
+from flows.reduce import check_refine
 from kernels.automata import temporal_flipflop
 from kernels.rnn import train, weights_at
 from sweeps.seeds import point_seed
@@ -214,3 +215,10 @@ def test_two_automata_on_one_axis_stay_apart(tmp_path):
     other = TOGGLE | {"clock": {"kind": "periodic", "period": 4}}
     wanted = sweep({"task": {"label": ["x", "y"], "automaton": [TOGGLE, other]}, "seed": [0]})
     assert len({group.name for group in wanted.groups()}) == 2
+
+
+def test_only_networks_can_be_refined():
+    lattice = {"square-6": xr.Dataset(attrs={"kind": "lattice"})}
+    check_refine(False, "s.zarr", lattice)
+    with pytest.raises(SweepError, match=r"refine: store s.zarr is of kind lattice; only flipflop can be refined"):
+        check_refine(True, "s.zarr", lattice)
