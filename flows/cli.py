@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import logging
 import os
 import sys
 import traceback
@@ -158,6 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Prefect logs every failure with a traceback; the terminal gets one line from here, the server the whole
     if options.command != "serve":
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        logging.raiseExceptions = False  # nor what Prefect's log handler has to say of a server that is gone
         # 4 retries outlast an outage of 24 s; the default 5 make somebody wait for four minutes where a server is gone
         os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "4")
     from flows import interrupt

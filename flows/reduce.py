@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import dask
 import numpy as np
 import xarray as xr
 from prefect import flow, task
@@ -129,7 +130,8 @@ def check_refine(refine: bool, store: str, groups: dict[str, xr.Dataset]) -> Non
 
 def reduce_part(store: str, group: str, position: dict[str, int], refine: bool = False) -> xr.Dataset:
     """Summary of one scheme over its finished seeds, or what is measured of one seed. Runs on a worker."""
-    with one_line(store, "reduced"):
+    # In this thread: Dask would hand the chunks to the scheduler, and the worker would need a client of its own.
+    with one_line(store, "reduced"), dask.config.set(scheduler="sync"):
         dataset = open_store(store)[group].to_dataset().isel(position)
         kind = dataset.attrs["kind"]
         if kind not in MEASURE:
