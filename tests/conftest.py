@@ -1,6 +1,7 @@
 """Every test runs against a Prefect home of its own, away from the user's; so does every process that runs tests."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -8,3 +9,6 @@ HOME = "ISOCHRON_TEST_PREFECT_HOME"
 
 os.environ.setdefault(HOME, tempfile.mkdtemp(prefix="isochron-prefect-"))
 os.environ["PREFECT_HOME"] = str(Path(os.environ[HOME]) / os.environ.get("PYTEST_XDIST_WORKER", "alone"))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a background job; what tests start inherits it
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -220,14 +220,15 @@ def test_a_second_writer_of_an_object_store_is_refused_until_the_first_ends_or_f
         assert writer(bucket)["pid"] == os.getpid()
 
 
-def test_of_writers_that_begin_at_once_on_an_object_store_one_goes_on(bucket):
+def test_of_writers_that_begin_at_once_on_an_object_store_one_goes_on(bucket, monkeypatch):
+    monkeypatch.setattr("sweeps.store.SETTLE_SECONDS", 1.0)
     both = threading.Barrier(4)
 
     def begin(_):
         both.wait()
         try:
             with exclusive("s3://bucket/s.zarr"):
-                time.sleep(1.0)
+                time.sleep(2.0)
         except StoreError:
             return 0
         return 1
