@@ -230,22 +230,29 @@ def _principal(exists: xr.DataArray) -> int:
     return int(np.lexsort((there.sum(axis=1), there[:, 0]))[-1])
 
 
+def oscillates(number: xr.DataArray, number_stable: xr.DataArray) -> xr.DataArray:
+    """Where a network oscillates for sure, by the numbers of fixed points found: some, and none of them stable.
+
+    Where one is stable, an orbit may still lie beside it.
+    """
+    return (number > 0) & (number_stable == 0)
+
+
 def _orbit_lost_and_back(branches: xr.Dataset, then_from: int) -> tuple[xr.DataArray, xr.DataArray]:
     """First checkpoints, in updates since the second task began, at which a network that oscillated under the symbol
     has a stable fixed point, and at which it has none (again).
 
-    It oscillates for sure where no fixed point is stable. Where one is, an orbit may still lie beside it.
     NaN: never, or nothing to lose.
     """
     later = branches.isel(checkpoint=np.flatnonzero(branches["checkpoint"].values >= then_from))
-    oscillates = ((later["number"] > 0) & (later["number_stable"] == 0)).values
+    at_each = oscillates(later["number"], later["number_stable"]).values
     since = later["checkpoint"].values.astype(float) - then_from
     lost = back = np.nan
     if len(since) > 1:
-        at = int(np.argmin(oscillates)) if oscillates[0] else 0
-        lost = since[at] if oscillates[0] and not oscillates[at] else np.nan
-        if not oscillates[at] and oscillates[at:].any():
-            back = since[at + int(np.argmax(oscillates[at:]))]
+        at = int(np.argmin(at_each)) if at_each[0] else 0
+        lost = since[at] if at_each[0] and not at_each[at] else np.nan
+        if not at_each[at] and at_each[at:].any():
+            back = since[at + int(np.argmax(at_each[at:]))]
     text = "first checkpoint since the second task began at which"
     return (
         xr.DataArray(lost, attrs={"long_name": f"{text} a fixed point is stable", "units": "iterations"}),

@@ -17,6 +17,7 @@ from analysis.last_network import task_of
 from analysis.learning_phases import TD_TRANSITION
 from analysis.oscillator import gradient
 from analysis.plots import MARKERS, PANELS_PER_ROW, STYLE, grid_axes, panel_grid, schemes
+from analysis.training import oscillates
 
 MAX_PANELS = 12
 Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
@@ -236,7 +237,12 @@ def retraining(shown: list[tuple[str, xr.Dataset]]) -> Figure:
             since = later["checkpoint"].values - begins
             for number, symbol in enumerate(part["symbol"].values):
                 one, colour = later.isel(symbol=number), f"C{number}"
-                left.plot(since, oscillates(one).mean("seed"), color=colour, label=f"under {symbol} alone")
+                left.plot(
+                    since,
+                    oscillates(one["fixed_points"], one["stable_fixed_points"]).mean("seed"),
+                    color=colour,
+                    label=f"under {symbol} alone",
+                )
                 turning = one["leading_angle"].where(one["leading_angle"] > LEAST_ANGLE)
                 period = (2 * np.pi / turning).assign_coords(checkpoint=since)
                 _with_band(middle, period, "checkpoint", colour, f"under {symbol} alone")
@@ -256,11 +262,6 @@ def retraining(shown: list[tuple[str, xr.Dataset]]) -> Figure:
             bottom.set_xlabel("updates of the second task")
         _shared_legend(figure, [*rows[0]])
         return figure
-
-
-def oscillates(part: xr.Dataset) -> xr.DataArray:
-    """Whether no fixed point is stable, where one was found."""
-    return (part["fixed_points"] > 0) & (part["stable_fixed_points"] == 0)
 
 
 def oscillator(shown: list[tuple[str, xr.Dataset]]) -> Figure:
@@ -430,7 +431,7 @@ def retraining_rows(summaries: Mapping[str, xr.Dataset]) -> Rows:
         if "then_plateau" not in part or not int(part["last_period"].max()):
             continue
         one = part.isel(symbol=_time_dependent(part))
-        oscillating = oscillates(one).transpose("checkpoint", "seed")
+        oscillating = oscillates(one["fixed_points"], one["stable_fixed_points"]).transpose("checkpoint", "seed")
         at = int(np.searchsorted(part["checkpoint"].values, int(part["then_from"].max())))
         lost, back = one["then_orbit_lost"], one["then_orbit_returns"]
         lines.append((label, str(int(part["n_seeds"])), str(int(oscillating[at].sum())),

@@ -22,7 +22,7 @@ from sweeps.sweep import load
 from tests.failures.services import Services, free_port, wait_for
 from tests.failures.soak import assert_same_results
 from tests.serial import run_serially
-from tests.test_command_line import command, dask_workers, is_alive, shard_files, write_sweep
+from tests.test_command_line import command, dask_workers, is_alive, long_sweep, shard_files, write_sweep
 
 pytestmark = pytest.mark.timeout(900)
 ENOUGH_SECONDS = 180  # the rest of the points, and two calls to a server that is gone, half a minute each
@@ -64,13 +64,7 @@ def assert_done_are_right(location, reference):
     return sum(int((found[name].status == DONE).sum()) for name in found.children)
 
 
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory):
-    """16 points of about half a second, and the store of an undisturbed run."""
-    folder = tmp_path_factory.mktemp("sweep")
-    path = write_sweep(folder / "sweep.toml", size=64, seeds=8, t_end=300.0)
-    run_serially(str(folder / "reference.zarr"), load(path))
-    return path, str(folder / "reference.zarr")
+sweep = long_sweep  # the fixture, by the name that it has here
 
 
 @pytest.fixture
