@@ -1,19 +1,20 @@
 # One image for every process of ours, and the object store of the profile `s3`.
-FROM python:3.11.14-slim-bookworm AS isochron
+FROM python:3.11.14-slim-bookworm AS isophase
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # what the deployed flows may write; a new volume takes its owner from the folder that it covers
-RUN useradd --uid 1000 --create-home isochron && install --directory --owner isochron /certs /results
-WORKDIR /opt/isochron
+RUN useradd --uid 1000 --create-home isophase && install --directory --owner isophase /certs /results
+WORKDIR /opt/isophase
 # the pinned packages first: they change more seldom than the code
-COPY constraints.txt pyproject.toml README.md LICENSE isochron.py ./
+COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY src src
 COPY kernels kernels
 COPY analysis analysis
 COPY sweeps sweeps
 COPY flows flows
-RUN python -m pip install --constraint constraints.txt '.[s3]'
-USER isochron
+RUN python -m pip install --constraint constraints.txt '.[s3,train]'
+USER isophase
 WORKDIR /results
-CMD ["isochron", "--help"]
+CMD ["isophase", "--help"]
 
 FROM rclone/rclone:1.75.2 AS s3
 RUN install -d -o 1000 -g 1000 /objects

@@ -9,15 +9,15 @@ STAMP := $(VENV)/.installed
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"isochron needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"isophase needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,s3,dev]'
 	touch $@
 
 demo: setup
 	rm -rf results/quickstart.zarr results/quickstart.figures results/time-of-day.zarr results/time-of-day.figures
-	$(BIN)/isochron study quickstart
-	$(BIN)/isochron study time-of-day
+	$(BIN)/isophase study quickstart
+	$(BIN)/isophase study time-of-day
 
 test: setup
 	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
@@ -31,7 +31,7 @@ stack-test: setup
 failure-test: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[stack]'
 	$(BIN)/python -m pytest -s tests/failures/soak.py tests/failures/failures.py
-	ISOCHRON_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_malformed.py --timeout=1800
+	ISOPHASE_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_malformed.py --timeout=1800
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,1 +1,1 @@
-"""Trajectories to summaries: pure functions on xarray objects, and the plots."""
+"""Trajectories to summaries: pure functions on xarray objects, their tables and figures."""

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from analysis.fixed_points import continue_fixed_points, double_precision, find_fixed_points_of_maps
+from isophase.analysis.networks.fixed_points import continue_fixed_points, double_precision, find_fixed_points_of_maps
 
 HIDDEN, SYMBOLS, NETWORKS, STARTS, EVERY = 32, 2, 6, 8, 50
 TOLERANCE, MARK = 1e-9, 10.0

@@ -24,10 +24,10 @@ from pathlib import Path
 import numba
 import numpy as np
 
-from kernels.lattice import Network, pulse, simulate
-from kernels.lattice.instant import _pop, _push
-from kernels.lattice.simulate import V_HIGH, V_LOW
-from kernels.lattice.windowed import TOLERANCE, _larger
+from isophase.kernels.lattice import Network, pulse, simulate
+from isophase.kernels.lattice.instant import _pop, _push
+from isophase.kernels.lattice.simulate import V_HIGH, V_LOW
+from isophase.kernels.lattice.windowed import TOLERANCE, _larger
 
 DELAY = 0.01
 SWITCHES = 2e7  # of a run, about: the first 10 tau, when pulses still settle, are then a small part of it

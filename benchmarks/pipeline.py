@@ -70,9 +70,9 @@ def main(counts: list[int]) -> None:
 
 def flow_alone(counts: list[int]) -> None:
     """The parts of a run that grow with the grid and not with the kernels, each in seconds, without running a point."""
-    from sweeps.kinds import Outcome
-    from sweeps.store import SweepStore, exclusive, read, tasks
-    from sweeps.sweep import load
+    from isophase.sweeps.kinds import Outcome
+    from isophase.sweeps.store import SweepStore, exclusive, read, tasks
+    from isophase.sweeps.sweep import load
 
     print("the flow's own process, lattices of 16 rings")
     names = ("load", "prepare", "pending", "tasks", "work", "finish", "flush", "read", "status")
@@ -119,7 +119,7 @@ def scheduler_alone(counts: list[int]) -> None:
     The workers of one thread each share a process, which is what limits tasks per second here; the scheduler and the
     flow have theirs, and sockets between all of them.
     """
-    from flows.cluster import cluster, fan_out
+    from isophase.flows.cluster import cluster, fan_out
 
     print("Dask's scheduler, tasks that do nothing")
     print(f"{'workers':>8}{'tasks/s':>10}{'scheduler us/task':>19}{'flow us/task':>14}{'idle %':>8}{'MB':>8}")
@@ -175,13 +175,13 @@ def cpu(process: psutil.Process) -> float:
 
 
 def beside_xyzpy(points: int = 10_000) -> None:
-    """The same points by isochron and by xyzpy: time, files, and what a kill -9 halfway loses."""
+    """The same points by isophase and by xyzpy: time, files, and what a kill -9 halfway loses."""
     for name, count, grid in (("smallest", points, SMALLEST), ("real", REAL_POINTS, REAL)):
         with tempfile.TemporaryDirectory() as folder:
             sweep, store = write_sweep(folder, count, **grid), Path(folder) / "s.zarr"
             whole, text, _ = timed("run", sweep, "--store", store, "--workers", WORKERS)
             kernels = float(METRICS.search(text).group(1))  # type: ignore[union-attr]
-            report(name, count, "isochron", whole, f"{kernels:.1f} s in kernels", files(store))
+            report(name, count, "isophase", whole, f"{kernels:.1f} s in kernels", files(store))
             shards = sum(path.is_file() for path in store.glob("*/phase/c/**/*"))
             killed = Path(folder) / "killed.zarr"
             call = command("run", sweep, "--store", killed, "--workers", WORKERS)
@@ -225,7 +225,7 @@ def write_sweep(folder: str, points: int, size: int, t_end: float) -> Path:
 
 
 def command(*arguments: Any) -> list[str]:
-    return [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "isophase.flows.cli", *map(str, arguments)]
 
 
 def timed(*arguments: Any) -> tuple[float, str, float]:
@@ -267,8 +267,8 @@ def files(folder: Path) -> tuple[int, float]:
 
 def lattice_point(private: int, delay: float, seed: int, size: int, t_end: float) -> np.ndarray:
     """The point that the sweep above runs, for xyzpy."""
-    from sweeps.kinds.lattice import LatticeParameters, LatticeRecord, run_point
-    from sweeps.seeds import point_seed
+    from isophase.sweeps.kinds.lattice import LatticeParameters, LatticeRecord, run_point
+    from isophase.sweeps.seeds import point_seed
 
     record = LatticeRecord(t_end=t_end, samples=3)
     parameters = LatticeParameters(private=private, delay=delay, seed=seed, size=size)

@@ -20,10 +20,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from kernels.automata import temporal_flipflop
-from kernels.rnn import Weights, train, weights_at
+from isophase.kernels.automata import temporal_flipflop
+from isophase.kernels.rnn import Weights, train, weights_at
 
-import jax  # isort: skip - after kernels.rnn, which bounds its threads
+import jax  # isort: skip - after isophase.kernels.rnn, which bounds its threads
 import jax.numpy as jnp  # isort: skip
 import numpy as np
 import optax
@@ -124,7 +124,7 @@ def main(seeds: int = 6, iterations: int = 1000) -> None:
         others["PyTorch eager, loop over steps"] = torch_eager
         others["PyTorch eager, torch.nn.RNN"] = lambda *given: torch_eager(*given, fused=True)
     else:
-        print("  PyTorch is not installed: pip install 'isochron[bench]'")
+        print("  PyTorch is not installed: pip install 'isophase[bench]'")
     for name, other in others.items():
         other(weights_at(run, 0, 0), 0, WARM_UP)
         started = time.process_time()

@@ -14,7 +14,7 @@ from prefect.artifacts import (
 )
 from prefect.context import FlowRunContext
 
-from sweeps.store import is_url
+from isophase.sweeps.store import is_url
 
 POST_SECONDS = 3.0  # between two updates of the progress
 

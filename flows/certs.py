@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from flows.cluster import ClusterError
+from isophase.flows.cluster import ClusterError
 
 VALID_DAYS = 365
 CONFIG = "dask.yaml"
@@ -37,8 +37,8 @@ def make_certificates(folder: str | Path) -> datetime.datetime:
             raise ClusterError(f"certificates {path}: is there already, and processes may use it; give another folder")
     own_key, ca_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=VALID_DAYS)
-    authority = _certificate("isochron authority", ca_key, None, ca_key, expires)
-    issued = _certificate("isochron", own_key, authority, ca_key, expires)
+    authority = _certificate("isophase authority", ca_key, None, ca_key, expires)
+    issued = _certificate("isophase", own_key, authority, ca_key, expires)
     private = own_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

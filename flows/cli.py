@@ -1,4 +1,4 @@
-"""The command line: ``isochron``. It turns arguments into flow runs, and errors into one line and an exit code."""
+"""The command line: ``isophase``. It turns arguments into flow runs, and errors into one line and an exit code."""
 
 import argparse
 import io
@@ -12,7 +12,7 @@ from typing import Any
 
 EXIT_CODES = """exit codes:
   0  all points of the sweep are done
-  1  the run ended, but some points failed; `isochron status STORE` shows their errors
+  1  the run ended, but some points failed; `isophase status STORE` shows their errors
   2  bad arguments or a bad sweep file; nothing was started
   3  the store, the scheduler or the machine gave way; run the same command again to go on
   130  interrupted; run the same command again to go on
@@ -20,16 +20,16 @@ EXIT_CODES = """exit codes:
 
 RUN = """Run the points of a sweep that its store lacks: start it, resume it, extend it.
 
-SWEEP is the path of a TOML file or the name of a preset (`isochron presets`).
+SWEEP is the path of a TOML file or the name of a preset (`isophase presets`).
 Finished points are never computed again, whatever stopped the run before."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of every command."""
     root = argparse.ArgumentParser(
-        prog="isochron",
+        prog="isophase",
         description="Parameter sweeps over rings of neurons and lattices of ring oscillators.",
-        epilog="example:\n  isochron study quickstart\n\n" + EXIT_CODES,
+        epilog="example:\n  isophase study quickstart\n\n" + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     def figures_argument(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--figures", metavar="DIR", help="folder of the figures [the store's path with .figures]")
 
-    run = command("run", "run what is missing of a sweep", RUN, "isochron run sharing --workers 2")
+    run = command("run", "run what is missing of a sweep", RUN, "isophase run sharing --workers 2")
     sweep_arguments(run)
     cluster_arguments(run)
 
@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
         "reduce a store to summaries and figures",
         "Reduce the finished points of a store to its summary, kept in the store's group `summary`,\n"
         "and draw the figures.",
-        "isochron reduce results/sharing.zarr",
+        "isophase reduce results/sharing.zarr",
     )
     reduce.add_argument("store", metavar="STORE", help="local path or URL of a store")
     reduce.add_argument(
@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
         "study",
         "run a sweep, reduce it and draw it",
         f"{RUN}\n\nThen reduce it, draw the figures and print the table.",
-        "isochron study quickstart",
+        "isophase study quickstart",
     )
     sweep_arguments(study)
     cluster_arguments(study)
@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
         "show reduced stores side by side",
         "Print one table and draw one set of figures of several reduced stores of lattices,\n"
         "as rings beside Kuramoto oscillators.",
-        "isochron compare results/growth.zarr results/kuramoto.zarr",
+        "isophase compare results/growth.zarr results/kuramoto.zarr",
     )
     compare.add_argument("stores", metavar="STORE", nargs="+", help="local path or URL of a reduced store")
     compare.add_argument(
@@ -109,22 +109,22 @@ def parser() -> argparse.ArgumentParser:
         "show what a store holds",
         "Show the groups of a store: how many of their points are done, failed and pending, the time spent on them,\n"
         "the objects and bytes that they take; the runs that made them, and the errors.",
-        "isochron status results/sharing.zarr",
+        "isophase status results/sharing.zarr",
     )
     status.add_argument("store", metavar="STORE", help="local path or URL of a store")
 
     command(
         "presets",
-        "list the sweeps that come with isochron",
+        "list the sweeps that come with isophase",
         "List the presets with their titles and costs.",
-        "isochron presets",
+        "isophase presets",
     )
 
     show = command(
         "show",
         "show a sweep before it runs",
         "Show a sweep as it will run: its points, groups, bytes and time, and the file itself.",
-        "isochron show sharing",
+        "isophase show sharing",
     )
     show.add_argument("sweep", metavar="SWEEP", help="name of a preset, or path of a sweep's TOML file")
 
@@ -133,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
         "run flows on a schedule",
         "Register the deployments that FILE declares with Prefect's server, and run what is due until interrupted.\n"
         "PREFECT_API_URL names the server, as `prefect server start` runs one; schedules pause while nobody serves.",
-        "isochron serve deployments/deployments.toml",
+        "isophase serve deployments/deployments.toml",
     )
     serve.add_argument("file", metavar="FILE", help="TOML file, a table for each deployment")
     serve.add_argument(
@@ -145,7 +145,7 @@ def parser() -> argparse.ArgumentParser:
         "make certificates for TLS between Dask processes",
         "Make an authority, a certificate and its key for the scheduler, the workers and the clients of one Dask\n"
         "cluster. DASK_CONFIG=DIR/dask.yaml makes a process use them for tls:// addresses.",
-        "isochron certs certs",
+        "isophase certs certs",
     )
     certs.add_argument("folder", metavar="DIR", help="folder to write them to; files in it are never overwritten")
     return root
@@ -162,9 +162,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.raiseExceptions = False  # nor what Prefect's log handler has to say of a server that is gone
         # 4 retries outlast an outage of 24 s; the default 5 make somebody wait for four minutes where a server is gone
         os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "4")
-    from flows import interrupt
-    from sweeps.store import StoreError
-    from sweeps.sweep import SweepError
+    from isophase.flows import interrupt
+    from isophase.sweeps.store import StoreError
+    from isophase.sweeps.sweep import SweepError
 
     if options.command in ("run", "reduce", "study"):
         interrupt.watch()
@@ -179,24 +179,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if interrupt.requested.is_set():  # Prefect's client found its server gone before the run had ended
             interrupt.end()
-        if os.environ.get("ISOCHRON_DEBUG"):
+        if os.environ.get("ISOPHASE_DEBUG"):
             traceback.print_exc()
-        from flows.cluster import ClusterError
+        from isophase.flows.cluster import ClusterError
 
         if type(error).__module__.startswith("httpx") and (url := os.environ.get("PREFECT_API_URL")):
             # Prefect's exit hooks would try for another minute to tell the server
             interrupt.end(
-                f"isochron: error: Prefect server {url} (PREFECT_API_URL): lost: {error}; run it again to go on", 3
+                f"isophase: error: Prefect server {url} (PREFECT_API_URL): lost: {error}; run it again to go on", 3
             )
         if isinstance(error, ClusterError | OSError):
             return _fail(str(error), 3)
         first_line = (str(error).strip().splitlines() or [""])[0]
-        return _fail(f"{type(error).__name__}: {first_line} (ISOCHRON_DEBUG=1 shows where)", 3)
+        return _fail(f"{type(error).__name__}: {first_line} (ISOPHASE_DEBUG=1 shows where)", 3)
 
 
 def _run(options: argparse.Namespace) -> int:
-    from sweeps.store import is_complete, read, resolve
-    from sweeps.sweep import load
+    from isophase.sweeps.store import is_complete, read, resolve
+    from isophase.sweeps.sweep import load
 
     sweep = load(options.sweep)
     store = resolve(options.store or default_store(sweep.name))
@@ -206,8 +206,8 @@ def _run(options: argparse.Namespace) -> int:
         return 1 if failed else 0
     _check_store(sweep, store)
     _check_places(options.scheduler, report=options.performance_report)
-    from flows import embedded
-    from flows.sweep import run_sweep
+    from isophase.flows import embedded
+    from isophase.flows.sweep import run_sweep
 
     embedded.start()
     summary = run_sweep(
@@ -223,14 +223,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _reduce(options: argparse.Namespace) -> int:
-    from sweeps.store import resolve, stored_sweep
+    from isophase.sweeps.store import resolve, stored_sweep
 
     store = resolve(options.store)
     stored_sweep(store)
     _check_places(options.scheduler, options.figures, options.performance_report)
-    from flows import embedded
-    from flows.reduce import run_reduce
-    from flows.report import report
+    from isophase.flows import embedded
+    from isophase.flows.reduce import run_reduce
+    from isophase.flows.report import report
 
     embedded.start()
     run_reduce(store, options.scheduler, options.workers, options.performance_report, options.refine)
@@ -239,15 +239,15 @@ def _reduce(options: argparse.Namespace) -> int:
 
 
 def _study(options: argparse.Namespace) -> int:
-    from sweeps.store import resolve
-    from sweeps.sweep import load
+    from isophase.sweeps.store import resolve
+    from isophase.sweeps.sweep import load
 
     sweep = load(options.sweep)
     store = resolve(options.store or default_store(sweep.name))
     _check_store(sweep, store)
     _check_places(options.scheduler, options.figures, options.performance_report)
-    from flows import embedded
-    from flows.study import run_study
+    from isophase.flows import embedded
+    from isophase.flows.study import run_study
 
     embedded.start()
     summary = run_study(
@@ -264,7 +264,7 @@ def _study(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from flows.report import compare
+    from isophase.flows.report import compare
 
     compare(options.stores, options.figures)
     return 0
@@ -273,7 +273,7 @@ def _compare(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     import numpy as np
 
-    from sweeps.store import FAILED, STATES, read, resolve, usage
+    from isophase.sweeps.store import FAILED, STATES, read, resolve, usage
 
     results = read(resolve(options.store))
     used = usage(results.location)
@@ -317,7 +317,7 @@ def _print_columns(lines: Sequence[tuple[str, ...]]) -> None:
 
 
 def _presets(options: argparse.Namespace) -> int:
-    from sweeps.sweep import load, presets
+    from isophase.sweeps.sweep import load, presets
 
     for name in presets():
         sweep = load(name)
@@ -326,7 +326,7 @@ def _presets(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from sweeps.sweep import load, presets
+    from isophase.sweeps.sweep import load, presets
 
     sweep = load(options.sweep)
     groups = sweep.groups()
@@ -342,8 +342,8 @@ def _show(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     os.environ.setdefault("PREFECT_LOGGING_LOG_PRINTS", "true")  # of the flow runs, into Prefect's UI
-    from flows.cluster import ClusterError
-    from flows.serve import deployments, serve
+    from isophase.flows.cluster import ClusterError
+    from isophase.flows.serve import deployments, serve
 
     served = deployments(options.file, options.scheduler)
     url = os.environ.get("PREFECT_API_URL")
@@ -358,7 +358,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _certs(options: argparse.Namespace) -> int:
-    from flows.certs import CONFIG, make_certificates
+    from isophase.flows.certs import CONFIG, make_certificates
 
     expires = make_certificates(options.folder)
     print(f"valid until {expires:%Y-%m-%d}; scheduler, workers and clients use them with")
@@ -368,7 +368,7 @@ def _certs(options: argparse.Namespace) -> int:
 
 def _check_store(sweep: Any, store: str) -> None:
     """Refuse a store that cannot be used, before Prefect's server takes seconds to start."""
-    from sweeps.store import SweepStore, exclusive
+    from isophase.sweeps.store import SweepStore, exclusive
 
     with exclusive(store):
         SweepStore.prepare(store, sweep)
@@ -383,14 +383,14 @@ def _check_places(scheduler: str | None, figures: str | None = None, report: str
     if url := os.environ.get("PREFECT_API_URL"):
         _check_prefect(url)
     if scheduler is not None:
-        from flows.cluster import cluster
+        from isophase.flows.cluster import cluster
 
         with cluster(scheduler):
             pass
 
 
 def _check_folder(what: str, folder: Path) -> None:
-    from sweeps.store import StoreError
+    from isophase.sweeps.store import StoreError
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -403,7 +403,7 @@ def _check_folder(what: str, folder: Path) -> None:
 def _check_prefect(url: str) -> None:
     import httpx
 
-    from flows.cluster import ClusterError
+    from isophase.flows.cluster import ClusterError
 
     try:
         httpx.get(f"{url.rstrip('/')}/health", timeout=5)  # any answer will do
@@ -430,7 +430,7 @@ def _positive(text: str) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"isochron: error: {message}", file=sys.stderr)
+    print(f"isophase: error: {message}", file=sys.stderr)
     return code
 
 

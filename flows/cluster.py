@@ -23,7 +23,7 @@ WORKERS_TIMEOUT = "30s"  # that a scheduler may be without any worker, unless Da
 IN_FLIGHT_PER_THREAD = 4  # enough to hide the scheduler's latency; a million waiting tasks would fill its memory
 LEAST_IN_FLIGHT = 64  # an adaptive cluster asks for workers by the tasks that it sees
 GROWTH_SECONDS = 5.0  # between two looks at how many threads there are
-CHANGE_BITS = ("isochron", "numpy", "scipy", "numba", "llvmlite", "jax", "jaxlib", "optax", "zarr")
+CHANGE_BITS = ("isophase", "numpy", "scipy", "numba", "llvmlite", "jax", "jaxlib", "optax", "zarr")
 
 Workers = Annotated[int, Field(ge=1)] | None  # as a parameter of a flow
 
@@ -39,7 +39,7 @@ def cluster(scheduler: str | None = None, workers: int | None = None, report: st
     Parameters
     ----------
     scheduler : ``tcp://host:port`` or ``tls://host:port``; None starts a local cluster on loopback. The certificates
-        of ``tls://`` are those of Dask's configuration, see ``flows.certs``.
+        of ``tls://`` are those of Dask's configuration, see ``isophase.flows.certs``.
     workers : processes of the local cluster, one thread each; None: one per core.
     report : file for Dask's performance report of what runs in the context, HTML.
 
@@ -52,7 +52,7 @@ def cluster(scheduler: str | None = None, workers: int | None = None, report: st
         try:
             get_address_host_port(scheduler, strict=True)
             if scheduler.startswith("tls://") and dask.config.get("distributed.comm.tls.ca-file", None) is None:
-                raise ValueError("tls:// needs certificates: set DASK_CONFIG=DIR/dask.yaml of `isochron certs DIR`")
+                raise ValueError("tls:// needs certificates: set DASK_CONFIG=DIR/dask.yaml of `isophase certs DIR`")
             client = Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

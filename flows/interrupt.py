@@ -16,7 +16,7 @@ import psutil
 
 GRACE_SECONDS = 5.0
 EXIT_CODE = 130
-MESSAGE = "isochron: error: interrupted; the same command goes on from here"
+MESSAGE = "isophase: error: interrupted; the same command goes on from here"
 
 requested = threading.Event()  # set once a signal has come
 _ending = threading.Lock()

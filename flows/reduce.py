@@ -15,14 +15,15 @@ import xarray as xr
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from analysis import orbits, training
-from analysis.finite_size import finite_size
-from analysis.summary import summarise
-from flows.cluster import Workers, cluster, fan_out
-from flows.progress import Meter
-from sweeps.kinds.flipflop import train_again
-from sweeps.seeds import point_seed
-from sweeps.store import (
+from isophase.analysis.lattices import orbits
+from isophase.analysis.lattices.finite_size import finite_size
+from isophase.analysis.lattices.summary import summarise
+from isophase.analysis.networks import training
+from isophase.flows.cluster import Workers, cluster, fan_out
+from isophase.flows.progress import Meter
+from isophase.sweeps.kinds.flipflop import train_again
+from isophase.sweeps.seeds import point_seed
+from isophase.sweeps.store import (
     DONE,
     FAILED,
     SUMMARY,
@@ -35,7 +36,7 @@ from sweeps.store import (
     stored_sweep,
     write_summaries,
 )
-from sweeps.sweep import SweepError
+from isophase.sweeps.sweep import SweepError
 
 FINITE_SIZE = "finite_size"  # in the store's summary, the extrapolation over the sizes of a tiling
 SUMMARISE: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {

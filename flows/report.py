@@ -13,10 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis import orbit_plots, plots, training_plots
-from flows import artifacts
-from flows.reduce import FINITE_SIZE
-from sweeps.store import SUMMARY, StoreError, is_stale, is_url, open_store, resolve
+from isophase.analysis import drawing
+from isophase.analysis.lattices import figures as plots
+from isophase.analysis.lattices import orbit_figures as orbit_plots
+from isophase.analysis.networks import figures as training_plots
+from isophase.flows import artifacts
+from isophase.flows.reduce import FINITE_SIZE
+from isophase.sweeps.store import SUMMARY, StoreError, is_stale, is_url, open_store, resolve
 
 LENGTH_TITLE = "correlation length xi (ring spacings), with standard error over seeds"
 Rows = tuple[tuple[str, ...], Iterable[tuple[str, ...]]]  # the header of a table and its rows
@@ -57,7 +60,7 @@ def report(store: str, figures: str | None = None) -> list[Path]:
     for path in paths:
         print(f"figure  {path}")
     print("open the results with")
-    print(f'  import isochron; tree = isochron.open("{store}"); print(tree)')
+    print(f'  import isophase; tree = isophase.open("{store}"); print(tree)')
     return paths
 
 
@@ -94,12 +97,12 @@ def read_summaries(store: str) -> dict[str, xr.Dataset]:
     """The summary of every group of a reduced store, in memory; StoreError where there is none."""
     tree = open_store(store)
     if SUMMARY not in tree:
-        raise StoreError(f"store {store}: not reduced yet; run `isochron reduce {store}`")
+        raise StoreError(f"store {store}: not reduced yet; run `isophase reduce {store}`")
     summaries = {name: n.to_dataset().load() for name, n in tree[SUMMARY].children.items() if name != FINITE_SIZE}
     if not summaries:
-        raise StoreError(f"store {store}: its summary holds no group; run `isochron reduce {store}`")
+        raise StoreError(f"store {store}: its summary holds no group; run `isophase reduce {store}`")
     if is_stale(store):
-        print(f"note: store {store} has grown since it was reduced; run `isochron reduce {store}`", file=sys.stderr)
+        print(f"note: store {store} has grown since it was reduced; run `isophase reduce {store}`", file=sys.stderr)
     return summaries
 
 
@@ -111,7 +114,7 @@ def lattice_figures(summaries: Mapping[str, xr.Dataset], sizes: Mapping[str, xr.
         "correlations": plots.correlations(summaries),
         "evolution": plots.evolution(summaries),
     }
-    axes = dict.fromkeys(axis for summary in summaries.values() for axis in plots.numeric_axes(summary))
+    axes = dict.fromkeys(axis for summary in summaries.values() for axis in drawing.numeric_axes(summary))
     drawn |= {f"against-{axis}": plots.along_axis(summaries, axis) for axis in axes}
     along_hops = {name: s for name, s in summaries.items() if "dt" in s.coords and s["dt"].ndim == 1}
     if along_hops:
@@ -171,7 +174,7 @@ def _length_lines(summaries: Mapping[str, xr.Dataset]) -> Iterable[tuple[str, ..
     for group, summary in summaries.items():
         states = summary["state"].attrs["flag_meanings"].split()
         growth_states = summary["growth_state"].attrs["flag_meanings"].split()
-        for label, part in plots.schemes(summary):
+        for label, part in drawing.schemes(summary):
             lengths = [_length(part, suffix) for suffix in ("", "_fit", "_second_moment")]
             state = states[int(part["state"])].replace("_", " ")
             if bool(part.get("delay_limited", False)):
@@ -216,8 +219,8 @@ def size_rows(sizes: Mapping[str, xr.Dataset]) -> Rows:
 def _size_lines(sizes: Mapping[str, xr.Dataset]) -> Iterable[tuple[str, ...]]:
     for name, dataset in sizes.items():
         verdicts = dataset["finite_size_state"].attrs["flag_meanings"].split()
-        for label, part in plots.schemes(dataset.drop_dims("size")):
-            used = dataset["used"].sel({dim: part[dim] for dim in plots.grid_axes(dataset) if dim != "size"})
+        for label, part in drawing.schemes(dataset.drop_dims("size")):
+            used = dataset["used"].sel({dim: part[dim] for dim in drawing.grid_axes(dataset) if dim != "size"})
             dof = int(part["dof"])
             yield (
                 label,

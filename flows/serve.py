@@ -21,11 +21,11 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, create_model
 
-from flows.reduce import run_reduce
-from flows.study import run_study
-from flows.sweep import run_sweep
-from sweeps.store import resolve, zarr_store
-from sweeps.sweep import SweepError, load, presets, refusal
+from isophase.flows.reduce import run_reduce
+from isophase.flows.study import run_study
+from isophase.flows.sweep import run_sweep
+from isophase.sweeps.store import resolve, zarr_store
+from isophase.sweeps.sweep import SweepError, load, presets, refusal
 
 FLOWS: dict[str, Flow[..., Any]] = {"sweep": run_sweep, "reduce": run_reduce, "study": run_study}
 SHORTEST_INTERVAL = 5  # seconds; Prefect plans a hundred runs ahead, and a run takes seconds to start

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows import artifacts
-from flows.cluster import Workers
-from flows.reduce import run_reduce
-from flows.report import report
-from flows.sweep import NonNegative, SweepSummary, run_sweep
-from sweeps.sweep import load
+from isophase.flows import artifacts
+from isophase.flows.cluster import Workers
+from isophase.flows.reduce import run_reduce
+from isophase.flows.report import report
+from isophase.flows.sweep import NonNegative, SweepSummary, run_sweep
+from isophase.sweeps.sweep import load
 
 
 @flow(name="study", flow_run_name="{sweep}")

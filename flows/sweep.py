@@ -22,11 +22,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from flows import artifacts
-from flows.cluster import ClusterError, Workers, cluster, fan_out, threads
-from flows.progress import Meter
-from sweeps.kinds import KINDS, Outcome
-from sweeps.store import (
+from isophase.flows import artifacts
+from isophase.flows.cluster import ClusterError, Workers, cluster, fan_out, threads
+from isophase.flows.progress import Meter
+from isophase.sweeps.kinds import KINDS, Outcome
+from isophase.sweeps.store import (
     Shard,
     StoreError,
     SweepStore,
@@ -37,13 +37,13 @@ from sweeps.store import (
     shard_bytes,
     tasks,
 )
-from sweeps.sweep import Sweep, SweepError, from_definition, load
+from isophase.sweeps.sweep import Sweep, SweepError, from_definition, load
 
 TASKS_PER_THREAD = 64  # of a block, a few minutes of work: what Prefect shows, retries and cancels as one
 TASKS_PER_BLOCK = 512  # at least: an adaptive cluster has few threads until it sees many tasks
 BLOCKS_AT_ONCE = 2  # so that workers stay busy while one block ends
 FLUSH_SECONDS = 1.0  # of status that a kill of the flow may cost
-PACKAGES = ("isochron", "dask", "distributed", "xarray", "zarr", "numpy", "numba", "prefect", "jax", "optax")
+PACKAGES = ("isophase", "dask", "distributed", "xarray", "zarr", "numpy", "numba", "prefect", "jax", "optax")
 
 WORK: dict[str, tuple[str, Callable[[Any, Mapping[str, float]], float]]] = {  # of a point, from its record and scalars
     "lattice": ("switches", lambda record, scalars: scalars["n_switches"]),
@@ -282,5 +282,5 @@ def _git_commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    here = Path(__file__).parent
+    here = Path(__file__).resolve().parent
     return subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, check=True).stdout.strip()

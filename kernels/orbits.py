@@ -4,16 +4,16 @@ A **pulse** is a firing neuron, or the end of a firing on its way to the next ne
 only where such an end reaches it, so the number ``k`` of pulses never grows; it falls by one where an end arrives and
 the drive stays below ``v_high``. So ``k`` is a whole number at any time, and a constant once the ring has settled.
 
-Owns initial states, the search, and the closed forms; the simulation is ``kernels.lattice``'s.
+Owns initial states, the search, and the closed forms; the simulation is ``isophase.kernels.lattice``'s.
 """
 
 import math
 
 import numpy as np
 
-from kernels.lattice import Network, simulate
-from kernels.lattice.initial import pulse_orbit, random
-from kernels.lattice.simulate import V_HIGH, V_LOW
+from isophase.kernels.lattice import Network, simulate
+from isophase.kernels.lattice.initial import pulse_orbit, random
+from isophase.kernels.lattice.simulate import V_HIGH, V_LOW
 
 OUTCOMES = ("not_settled", "quiescent", "even", "uneven", "undefined")
 NOT_SETTLED, QUIESCENT, EVEN, UNEVEN, UNDEFINED = range(5)
@@ -39,7 +39,7 @@ MAX_NECKLACE = 16  # 4116 necklaces
 
 
 def random_states(ring_size: int, states: int, seed: int | np.random.SeedSequence) -> tuple[np.ndarray, np.ndarray]:
-    """Drive and firing [state, slot] of :func:`kernels.lattice.initial.random` for independent rings."""
+    """Drive and firing [state, slot] of :func:`isophase.kernels.lattice.initial.random` for independent rings."""
     return tuple(part.reshape(states, ring_size) for part in random(_rings(states, ring_size), seed))  # type: ignore[return-value]
 
 
@@ -78,9 +78,9 @@ def find_orbits(
 
     Parameters
     ----------
-    drive, firing : [state, slot], the state at t = 0 as :func:`kernels.lattice.simulate` takes it.
+    drive, firing : [state, slot], the state at t = 0 as :func:`isophase.kernels.lattice.simulate` takes it.
     t_end : in tau; what has not settled by then is ``not_settled``.
-    delay, v_high, v_low : as in :func:`kernels.lattice.simulate`, which also checks them.
+    delay, v_high, v_low : as in :func:`isophase.kernels.lattice.simulate`, which also checks them.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """What a training run of ``kernels.rnn`` records: names, dimensions, texts and units, for who reads or stores it.
 
-Apart from ``kernels.rnn``, so that they can be known without JAX.
+Apart from ``isophase.kernels.rnn``, so that they can be known without JAX.
 """
 
 import numpy as np

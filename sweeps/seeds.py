@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from sweeps.kinds.base import Parameters
+from isophase.sweeps.kinds.base import Parameters
 
 
 def point_seed(

@@ -31,9 +31,9 @@ from zarr.abc.store import OffsetByteRequest, RangeByteRequest
 from zarr.core.sync import sync
 from zarr.errors import GroupNotFoundError
 
-from sweeps.kinds import KINDS, Outcome
-from sweeps.seeds import point_seed
-from sweeps.sweep import Axis, Group, Sweep, SweepError
+from isophase.sweeps.kinds import KINDS, Outcome
+from isophase.sweeps.seeds import point_seed
+from isophase.sweeps.sweep import Axis, Group, Sweep, SweepError
 
 PENDING, DONE, FAILED = 0, 1, 2
 SUMMARY = "summary"  # the group of what was reduced from the others
@@ -125,7 +125,7 @@ def zarr_store(location: str, read_only: bool = False) -> Any:
     try:
         from obstore.store import from_url
     except ImportError:
-        raise StoreError(f"store {location}: URLs need obstore: pip install 'isochron[s3]'") from None
+        raise StoreError(f"store {location}: URLs need obstore: pip install 'isophase[s3]'") from None
     return _ObjectStore(from_url(location), read_only=read_only)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
 
-from sweeps.kinds import KINDS, Kind, Parameters, Record
+from isophase.sweeps.kinds import KINDS, Kind, Parameters, Record
 
 MAX_POINTS = 1_000_000  # the status of a group is held in memory by the flow, and a million is 11 days at one a second
 MAX_GROUPS = 1000  # every group is a folder of arrays that the flow opens when it starts
@@ -234,7 +234,7 @@ class Sweep:
 
 def presets() -> dict[str, Path]:
     """Path of every preset that comes with the package, by name."""
-    folder = Path(str(resources.files("sweeps.presets")))
+    folder = Path(str(resources.files("isophase.sweeps.presets")))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 

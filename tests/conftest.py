@@ -5,9 +5,9 @@ import signal
 import tempfile
 from pathlib import Path
 
-HOME = "ISOCHRON_TEST_PREFECT_HOME"
+HOME = "ISOPHASE_TEST_PREFECT_HOME"
 
-os.environ.setdefault(HOME, tempfile.mkdtemp(prefix="isochron-prefect-"))
+os.environ.setdefault(HOME, tempfile.mkdtemp(prefix="isophase-prefect-"))
 os.environ["PREFECT_HOME"] = str(Path(os.environ[HOME]) / os.environ.get("PYTEST_XDIST_WORKER", "alone"))
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a background job; what tests start inherits it

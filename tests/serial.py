@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from sweeps.store import Shard, SweepStore, compute_shard, exclusive
-from sweeps.sweep import Sweep
+from isophase.sweeps.store import Shard, SweepStore, compute_shard, exclusive
+from isophase.sweeps.sweep import Sweep
 
 
 def run_serially(

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from analysis.attractors import (
+from isophase.analysis.networks.attractors import (
     CHAOTIC,
     CYCLE,
     DIVERGED,

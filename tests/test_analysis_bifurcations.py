@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from analysis.bifurcations import (
+from isophase.analysis.networks.bifurcations import (
     CANNOT_TELL,
     FLIP,
     FOLD,
@@ -20,7 +20,7 @@ from analysis.bifurcations import (
     refine,
     straight_path,
 )
-from analysis.fixed_points import continue_fixed_points
+from isophase.analysis.networks.fixed_points import continue_fixed_points
 
 PHI = 2 * np.pi / 10
 GRID = np.linspace(0.83, 1.43, 13)  # 1.0 lies between two of them

@@ -5,8 +5,8 @@ import pytest
 import scipy.stats
 import xarray as xr
 
-from analysis.coincidence import CANNOT_TELL, MEASURED, OUTCOMES, coincidence
-from analysis.orbits import wilson
+from isophase.analysis.networks.coincidence import CANNOT_TELL, MEASURED, OUTCOMES, coincidence
+from isophase.analysis.statistics import wilson
 
 
 def seeds(values):

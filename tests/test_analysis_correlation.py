@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.correlation import phase_correlation
-from analysis.structure_factor import structure_factor
+from isophase.analysis.lattices.correlation import phase_correlation
+from isophase.analysis.lattices.structure_factor import structure_factor
 from tests.phase_fields import field, gaussian_fields, plane_wave, white_noise
 
 

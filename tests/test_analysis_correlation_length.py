@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.correlation import phase_correlation
-from analysis.correlation_length import (
+from isophase.analysis.lattices.correlation import phase_correlation
+from isophase.analysis.lattices.correlation_length import (
     BEYOND_HALF,
     DEFINED,
     NO_PAIRS,
@@ -13,7 +13,7 @@ from analysis.correlation_length import (
     UPPER_BOUND,
     correlation_length,
 )
-from analysis.structure_factor import structure_factor
+from isophase.analysis.lattices.structure_factor import structure_factor
 from tests.phase_fields import exact_efold, field, gaussian_fields, plane_wave, random_walk_chains, white_noise
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.defects import defects, winding_numbers
-from analysis.order_parameter import relative_to_wave
-from kernels.lattice.tilings import plaquettes, tile_centres
+from isophase.analysis.lattices.defects import defects, winding_numbers
+from isophase.analysis.lattices.order_parameter import relative_to_wave
+from isophase.kernels.lattice.tilings import plaquettes, tile_centres
 from tests.phase_fields import checkerboard, field, plane_wave, vortices, white_noise
 
 TILINGS = ("square", "hexagonal", "triangular")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.domains import domains
-from analysis.order_parameter import relative_to_wave
-from kernels.lattice.tilings import ring_neighbours
+from isophase.analysis.lattices.domains import domains
+from isophase.analysis.lattices.order_parameter import relative_to_wave
+from isophase.kernels.lattice.tilings import ring_neighbours
 from tests.phase_fields import checkerboard, field, half_planes, plane_wave, white_noise
 
 

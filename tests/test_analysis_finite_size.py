@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.finite_size import CANNOT_TELL, NOT_SATURATED, SATURATED, finite_size
+from isophase.analysis.lattices.finite_size import CANNOT_TELL, NOT_SATURATED, SATURATED, finite_size
 
 SIZES = np.array([32, 48, 64, 96, 128])
 

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from analysis.fixed_points import choose_starts, continue_fixed_points, find_fixed_points, find_fixed_points_of_maps
+from isophase.analysis.networks.fixed_points import (
+    choose_starts,
+    continue_fixed_points,
+    find_fixed_points,
+    find_fixed_points_of_maps,
+)
 
 RNG = np.random.default_rng(0)
 W, B = RNG.normal(size=(6, 8, 8)) * 1.5 / np.sqrt(8), RNG.normal(size=(6, 8)) * 0.3

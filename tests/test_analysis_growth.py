@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.correlation import phase_correlation
-from analysis.correlation_length import correlation_length
-from analysis.growth import CURVED, NO_UNCERTAINTY, NO_WINDOW, NOT_DEFINED, POWER_LAW, growth_exponent
+from isophase.analysis.lattices.correlation import phase_correlation
+from isophase.analysis.lattices.correlation_length import correlation_length
+from isophase.analysis.lattices.growth import CURVED, NO_UNCERTAINTY, NO_WINDOW, NOT_DEFINED, POWER_LAW, growth_exponent
 from tests.phase_fields import exact_efold, gaussian_fields, random_walk_chains, series
 
 TIME = np.geomspace(2, 200, 24)

@@ -6,7 +6,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.learning_phases import TD_TRANSITION, TI_LEARNED, WINDOW, learning_phases, reaches
+from isophase.analysis.networks.learning_phases import TD_TRANSITION, TI_LEARNED, WINDOW, learning_phases, reaches
 
 
 def curve(values, dims=("iteration",)):

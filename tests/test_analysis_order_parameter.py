@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.order_parameter import order_parameter, relative_to_wave
-from analysis.structure_factor import structure_factor
-from kernels.lattice.tilings import ring_neighbours
+from isophase.analysis.lattices.order_parameter import order_parameter, relative_to_wave
+from isophase.analysis.lattices.structure_factor import structure_factor
+from isophase.kernels.lattice.tilings import ring_neighbours
 from tests.phase_fields import checkerboard, field, half_planes, plane_wave, white_noise
 
 

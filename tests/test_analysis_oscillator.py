@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.oscillator import gradient, loss
+from isophase.analysis.networks.oscillator import gradient, loss
 
 TARGET = 2 * np.pi / 10
 

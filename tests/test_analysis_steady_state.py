@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.steady_state import BEYOND_HALF, CANNOT_TELL, NOT_DEFINED, NOT_STEADY, STEADY, steady_state
+from isophase.analysis.lattices.steady_state import (
+    BEYOND_HALF,
+    CANNOT_TELL,
+    NOT_DEFINED,
+    NOT_STEADY,
+    STEADY,
+    steady_state,
+)
 from tests.phase_fields import series
 
 TIME = np.linspace(5, 200, 40)

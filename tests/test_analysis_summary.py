@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis import summary
-from analysis.correlation import phase_correlation
-from analysis.correlation_length import DEFINED, correlation_length
-from analysis.domains import domains
-from analysis.growth import NOT_DEFINED as NO_GROWTH
-from analysis.steady_state import BEYOND_HALF, CANNOT_TELL, NOT_DEFINED, STEADY
-from analysis.structure_factor import _centred_shells, structure_factor
-from analysis.summary import SECOND_MOMENT_SCALE, mean_over_seeds, summarise
-from kernels.lattice.tilings import ring_neighbours, tile_centres
+from isophase.analysis.lattices import summary
+from isophase.analysis.lattices.correlation import phase_correlation
+from isophase.analysis.lattices.correlation_length import DEFINED, correlation_length
+from isophase.analysis.lattices.domains import domains
+from isophase.analysis.lattices.growth import NOT_DEFINED as NO_GROWTH
+from isophase.analysis.lattices.steady_state import BEYOND_HALF, CANNOT_TELL, NOT_DEFINED, STEADY
+from isophase.analysis.lattices.structure_factor import _centred_shells, structure_factor
+from isophase.analysis.lattices.summary import SECOND_MOMENT_SCALE, summarise
+from isophase.analysis.statistics import mean_over_seeds
+from isophase.kernels.lattice.tilings import ring_neighbours, tile_centres
 from tests.phase_fields import checkerboard, exact_efold, field, gaussian_fields, white_noise
 
 TIME = np.linspace(10, 240, 24)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.time_encoding import (
+from isophase.analysis.networks.time_encoding import (
     circular_correlation,
     counting,
     eigenplane,

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import isochron
-from analysis import training
-from analysis.attractors import CYCLE, FIXED_POINT, QUASI_PERIODIC
-from analysis.automaton_diagram import transitions
-from analysis.bifurcations import CANNOT_TELL, FOLD, NEIMARK_SACKER
-from flows.reduce import reduce_part
-from kernels.automata import temporal_flipflop
-from sweeps.sweep import parse
+import isophase
+from isophase.analysis.networks import training
+from isophase.analysis.networks.attractors import CYCLE, FIXED_POINT, QUASI_PERIODIC
+from isophase.analysis.networks.automaton_diagram import transitions
+from isophase.analysis.networks.bifurcations import CANNOT_TELL, FOLD, NEIMARK_SACKER
+from isophase.flows.reduce import reduce_part
+from isophase.kernels.automata import temporal_flipflop
+from isophase.sweeps.sweep import parse
 from tests.serial import run_serially
 
 
@@ -19,7 +19,7 @@ def trained(location, fixed, record, seeds=(0,)):
     sweep = parse({"kind": "flipflop", "seed": 7, "axes": {"seed": list(seeds)}, "fixed": fixed, "record": record})
     run_serially(location, sweep)
     (group,) = sweep.groups()
-    return isochron.open(location)[group.name].to_dataset(), group, location
+    return isophase.open(location)[group.name].to_dataset(), group, location
 
 
 @pytest.fixture(scope="module")

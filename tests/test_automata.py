@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.automata import PeriodicClock, RelativeClock, TimedAutomaton, load_automaton, temporal_flipflop
+from isophase.kernels.automata import PeriodicClock, RelativeClock, TimedAutomaton, load_automaton, temporal_flipflop
 
 PERIODIC = temporal_flipflop(clock="periodic", period=10)
 RELATIVE = temporal_flipflop(clock="relative", threshold=5, p=0.2)
@@ -216,5 +216,5 @@ def test_an_empty_sample_is_refused(name):
 
 
 def test_automata_do_not_need_jax():
-    code = "import kernels.automata, sys; sys.exit('jax' in sys.modules)"
+    code = "import isophase.kernels.automata, sys; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,9 +9,9 @@ import yaml
 from cryptography import x509
 from distributed import Client, LocalCluster, Security
 
-from flows.certs import make_certificates
-from flows.cli import main
-from flows.cluster import ClusterError, cluster
+from isophase.flows.certs import make_certificates
+from isophase.flows.cli import main
+from isophase.flows.cluster import ClusterError, cluster
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_certificates_in_use_are_never_overwritten(tmp_path, capsys):
 
 def test_a_folder_that_cannot_be_written_is_one_line(capsys):
     assert main(["certs", "/proc/none"]) == 3
-    assert capsys.readouterr().err.startswith("isochron: error: certificates /proc/none: cannot be written")
+    assert capsys.readouterr().err.startswith("isophase: error: certificates /proc/none: cannot be written")
 
 
 def test_a_tls_scheduler_serves_who_holds_the_certificate(tls_scheduler, certificates):
@@ -81,6 +81,6 @@ def test_a_tls_scheduler_is_refused_without_and_with_a_foreign_certificate(tls_s
     with pytest.raises(ClusterError, match=r"tls://.*DASK_CONFIG"), cluster(tls_scheduler):
         pass
     make_certificates(tmp_path / "foreign")
-    monkeypatch.setattr("flows.cluster.CONNECT_TIMEOUT", "1s")
+    monkeypatch.setattr("isophase.flows.cluster.CONNECT_TIMEOUT", "1s")
     with pytest.raises(OSError, match=r"Timed out|certificate"):
         Client(tls_scheduler, security=security(tmp_path / "foreign"), timeout="2s")

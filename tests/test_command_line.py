@@ -12,12 +12,12 @@ import psutil
 import pytest
 from distributed import LocalCluster
 
-import isochron
-from flows.cli import COMMANDS, main
-from flows.report import figures_folder, print_table
-from flows.sweep import _git_commit
-from sweeps.store import DONE
-from sweeps.sweep import load
+import isophase
+from isophase.flows.cli import COMMANDS, main
+from isophase.flows.report import figures_folder, print_table
+from isophase.flows.sweep import _git_commit
+from isophase.sweeps.store import DONE
+from isophase.sweeps.sweep import load
 from tests.serial import run_serially
 
 SMALL = """
@@ -41,7 +41,7 @@ def write_sweep(path, size=6, seeds=8, t_end=40.0, fixed=""):
 
 
 def command(*arguments):
-    return [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "isophase.flows.cli", *map(str, arguments)]
 
 
 def run(*arguments, timeout=120):
@@ -55,7 +55,7 @@ def start(*arguments):
 
 
 def phases(location):
-    tree = isochron.open(location)
+    tree = isophase.open(location)
     return {name: tree[name].phase.values for name in tree.children if name != "summary"}
 
 
@@ -78,7 +78,7 @@ def shard_files(location):
 
 
 def done(location):
-    return (isochron.open(location)["square-64"].status == DONE).values
+    return (isophase.open(location)["square-64"].status == DONE).values
 
 
 def dask_workers(process):
@@ -117,7 +117,7 @@ def test_a_study_ends_with_a_table_figures_and_the_line_that_opens_the_store(tmp
     for figure in figures:
         assert str(figure) in answer.stdout
         assert figure.stat().st_size > 10_000
-    line = next(line for line in answer.stdout.splitlines() if "isochron.open(" in line)
+    line = next(line for line in answer.stdout.splitlines() if "isophase.open(" in line)
     assert "Traceback" not in answer.stderr
     opened = subprocess.run([sys.executable, "-c", line.strip()], capture_output=True, text=True, check=False)
     assert opened.returncode == 0, opened.stderr
@@ -170,7 +170,7 @@ def test_a_second_run_of_one_store_is_refused_while_the_first_goes_on(tmp_path, 
     second = run("run", sweep, "--store", location, "--workers", 1)
     assert second.returncode == 3
     assert (
-        second.stderr.strip().splitlines()[-1].startswith(f"isochron: error: store {location}: another run is writing")
+        second.stderr.strip().splitlines()[-1].startswith(f"isophase: error: store {location}: another run is writing")
     )
     assert "Traceback" not in second.stderr
     output, _ = first.communicate(timeout=120)
@@ -259,8 +259,8 @@ def test_an_unforeseen_error_is_one_line_too(monkeypatch, capsys):
 
     monkeypatch.setitem(COMMANDS, "presets", broken)
     assert main(["presets"]) == 3
-    assert capsys.readouterr().err == "isochron: error: RuntimeError: first (ISOCHRON_DEBUG=1 shows where)\n"
-    monkeypatch.setenv("ISOCHRON_DEBUG", "1")
+    assert capsys.readouterr().err == "isophase: error: RuntimeError: first (ISOPHASE_DEBUG=1 shows where)\n"
+    monkeypatch.setenv("ISOPHASE_DEBUG", "1")
     assert main(["presets"]) == 3
     assert "Traceback" in capsys.readouterr().err
 
@@ -304,7 +304,7 @@ def test_presets_and_show_say_what_a_sweep_costs_before_it_runs():
 def test_help_of_every_command_has_an_example_and_the_exit_codes():
     for name in ("run", "reduce", "study", "status", "presets", "show"):
         answer = run(name, "--help")
-        assert "example:\n  isochron " in answer.stdout
+        assert "example:\n  isophase " in answer.stdout
         assert "exit codes:" in answer.stdout
 
 
@@ -319,7 +319,7 @@ def test_an_interrupted_run_ends_in_seconds_leaves_nothing_behind_and_goes_on(tm
     os.killpg(process.pid, sent)
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 130, output
-    assert output.splitlines()[-1] == "isochron: error: interrupted; the same command goes on from here"
+    assert output.splitlines()[-1] == "isophase: error: interrupted; the same command goes on from here"
     assert "Traceback" not in output
     wait_for(lambda: not any(is_alive(child) for child in children), seconds=5)
     before = done(location).sum()

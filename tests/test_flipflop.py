@@ -5,12 +5,12 @@ import pytest
 import xarray as xr
 import zarr
 
-import isochron
-from flows.reduce import check_refine
-from kernels.automata import temporal_flipflop
-from kernels.rnn import train, weights_at
-from sweeps.seeds import point_seed
-from sweeps.sweep import SweepError, load, parse
+import isophase
+from isophase.flows.reduce import check_refine
+from isophase.kernels.automata import temporal_flipflop
+from isophase.kernels.rnn import train, weights_at
+from isophase.sweeps.seeds import point_seed
+from isophase.sweeps.sweep import SweepError, load, parse
 from tests.serial import run_serially
 from tests.test_command_line import run
 from tests.test_presets import study
@@ -38,7 +38,7 @@ def sweep(axes, fixed=(), record=()):
 def test_curves_checkpoints_and_probe_have_labelled_dimensions(tmp_path):
     location = str(tmp_path / "a.zarr")
     run_serially(location, sweep({"period": [4, 6], "seed": [0, 1]}))
-    found = isochron.open(location)["periodic-rnn-6-T12"]
+    found = isophase.open(location)["periodic-rnn-6-T12"]
     assert (found.status == 1).all(), found.error.values
     assert found.loss.dims == ("period", "seed", "iteration")
     assert found.recurrent_weights.dims == ("period", "seed", "checkpoint", "gate", "hidden", "hidden_from")
@@ -53,8 +53,8 @@ def test_same_seed_same_bits_for_any_chunking_of_seeds_and_beside_any_settings(t
     together, alone = str(tmp_path / "together.zarr"), str(tmp_path / "alone.zarr")
     run_serially(together, sweep({"learning_rate": [1e-3, 3e-3], "seed": [0, 1, 2]}))
     run_serially(alone, sweep({"seed": [2]}, {"learning_rate": 3e-3}))
-    one = isochron.open(alone)["periodic-rnn-6-T12"].sel(seed=2)
-    same = isochron.open(together)["periodic-rnn-6-T12"].sel(seed=2, learning_rate=3e-3)
+    one = isophase.open(alone)["periodic-rnn-6-T12"].sel(seed=2)
+    same = isophase.open(together)["periodic-rnn-6-T12"].sel(seed=2, learning_rate=3e-3)
     for name in ("loss", "td_accuracy", "heldout_loss", "recurrent_weights", "probe_state"):
         np.testing.assert_array_equal(one[name].values, same[name].values)
 
@@ -68,7 +68,7 @@ def test_same_seed_same_bits_on_dask_workers(tmp_path):
     answer = run("run", file, "--store", tmp_path / "dask.zarr", "--workers", 2)
     assert answer.returncode == 0, answer.stderr
     run_serially(str(tmp_path / "alone.zarr"), load(file))
-    found, wanted = (isochron.open(tmp_path / name)["periodic-rnn-6-T12"].to_dataset() for name in
+    found, wanted = (isophase.open(tmp_path / name)["periodic-rnn-6-T12"].to_dataset() for name in
                      ("dask.zarr", "alone.zarr"))  # fmt: skip
     xr.testing.assert_identical(found.drop_vars("wall_time"), wanted.drop_vars("wall_time"))
 
@@ -76,7 +76,7 @@ def test_same_seed_same_bits_on_dask_workers(tmp_path):
 def test_a_diverging_run_is_a_failure_with_its_iteration_and_the_rest_finishes(tmp_path):
     location = str(tmp_path / "a.zarr")
     run_serially(location, sweep({"learning_rate": [1e-3, 1e38], "seed": [0, 1]}, {"optimizer": "sgd"}))
-    found = isochron.open(location)["periodic-rnn-6-T12"]
+    found = isophase.open(location)["periodic-rnn-6-T12"]
     assert (found.status.sel(learning_rate=1e-3) == 1).all()
     assert (found.status.sel(learning_rate=1e38) == 2).all()
     for error in found.error.sel(learning_rate=1e38).values:
@@ -88,7 +88,7 @@ def test_retraining_goes_on_from_the_first_task_s_last_network(tmp_path):
     run_serially(both, sweep({"seed": [3]}, {"period": 4, "then_period": 6}, {"then_iterations": 10}))
     run_serially(first, sweep({"seed": [3]}, {"period": 4}))
     group = "periodic-rnn-6-T12"
-    both, first = (isochron.open(location)[group].isel(seed=0) for location in (both, first))
+    both, first = (isophase.open(location)[group].isel(seed=0) for location in (both, first))
     assert both.checkpoint.values.tolist() == [0, 10, 20, 25, 30]
     assert both.sizes["iteration"] == 30
     np.testing.assert_array_equal(both.loss[:20], first.loss)
@@ -101,7 +101,7 @@ def test_the_second_task_is_learned_from_sequences_of_its_own(tmp_path):
     location = str(tmp_path / "a.zarr")
     wanted = sweep({"seed": [3]}, {"period": 4}, {"then_iterations": 10})
     run_serially(location, wanted)
-    both = isochron.open(location)["periodic-rnn-6-T12"].isel(seed=slice(0, 1))
+    both = isophase.open(location)["periodic-rnn-6-T12"].isel(seed=slice(0, 1))
     (group,) = wanted.groups()
     first, second = point_seed(7, "flipflop", group.first(), group.kind.seed_free).spawn(2)
     start = weights_at(both.to_dataset(), slice(None), 2)
@@ -117,7 +117,7 @@ def test_the_second_task_is_learned_from_sequences_of_its_own(tmp_path):
 def test_the_optimizer_goes_on_where_it_is_kept(tmp_path):
     location = str(tmp_path / "a.zarr")
     run_serially(location, sweep({"seed": [3], "keep_optimizer": [False, True]}, record={"then_iterations": 10}))
-    new, kept = (isochron.open(location)["periodic-rnn-6-T12"].isel(seed=0, keep_optimizer=i) for i in (0, 1))
+    new, kept = (isophase.open(location)["periodic-rnn-6-T12"].isel(seed=0, keep_optimizer=i) for i in (0, 1))
     np.testing.assert_array_equal(new.loss[:21], kept.loss[:21])
     assert (new.loss[21:].values != kept.loss[21:].values).all()
 
@@ -125,7 +125,7 @@ def test_the_optimizer_goes_on_where_it_is_kept(tmp_path):
 def test_an_automaton_of_the_user_s_is_learned_like_any_other(tmp_path):
     location = str(tmp_path / "a.zarr")
     run_serially(location, sweep({"seed": [0]}, {"automaton": TOGGLE}))
-    found = next(iter(isochron.open(location).children.values()))
+    found = next(iter(isophase.open(location).children.values()))
     assert (found.status == 1).all(), found.error.values
     assert found.symbol.values.tolist() == ["wait", "press"]
     assert found.sizes["output"] == 3
@@ -168,7 +168,7 @@ def test_failed_seeds_and_schemes_without_any_are_reported_and_left_out(tmp_path
     wanted = sweep({"learning_rate": [1e-3, 1e38], "seed": [0, 1]}, {"optimizer": "sgd"})
     study(location, wanted)
     assert "2 seeds failed" not in capsys.readouterr().out  # no line for a scheme of which nothing is left
-    summary = isochron.open(location)["summary/periodic-rnn-6-T12"]
+    summary = isophase.open(location)["summary/periodic-rnn-6-T12"]
     assert summary.n_seeds.values.tolist() == [2, 0]
     assert summary.n_failed.values.tolist() == [0, 2]
     assert np.isnan(summary.leading_modulus.sel(learning_rate=1e38)).all()
@@ -182,7 +182,7 @@ def test_one_failed_seed_among_others_leaves_the_summary_of_the_others(tmp_path,
     status[0, 1] = 2
     study(location, wanted)
     assert "1 seeds failed and are left out" in capsys.readouterr().out
-    summary = isochron.open(location)["summary/periodic-rnn-6-T12"]
+    summary = isophase.open(location)["summary/periodic-rnn-6-T12"]
     assert summary.n_seeds.values.tolist() == [2, 3]
     assert np.isnan(summary.leading_modulus.isel(learning_rate=0, seed=1)).all()
 
@@ -207,8 +207,8 @@ def test_one_failed_seed_among_others_leaves_the_summary_of_the_others(tmp_path,
 def test_odd_networks_and_tasks_end_with_a_table_and_figures(fixed, tmp_path):
     location = str(tmp_path / "a.zarr")
     assert len(study(location, sweep({"seed": [0, 1]}, fixed))) >= 4
-    (group,) = (name for name in isochron.open(location).children if name != "summary")
-    assert (isochron.open(location)[group].status == 1).all()
+    (group,) = (name for name in isophase.open(location).children if name != "summary")
+    assert (isophase.open(location)[group].status == 1).all()
 
 
 def test_two_automata_on_one_axis_stay_apart(tmp_path):

@@ -5,10 +5,10 @@ import pytest
 import xarray as xr
 from scipy.integrate import solve_ivp
 
-from analysis.correlation import phase_correlation
-from analysis.correlation_length import correlation_length
-from analysis.growth import growth_exponent
-from kernels.kuramoto import natural_frequencies, simulate_kuramoto
+from isophase.analysis.lattices.correlation import phase_correlation
+from isophase.analysis.lattices.correlation_length import correlation_length
+from isophase.analysis.lattices.growth import growth_exponent
+from isophase.kernels.kuramoto import natural_frequencies, simulate_kuramoto
 
 PAIR = np.array([[0, 1]])
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels.lattice import Network, pulse, random, simulate
+from isophase.kernels.lattice import Network, pulse, random, simulate
 
 ROOT = Path(__file__).parent.parent
 TIGHT = {"FIRST_ROOM": 1, "ROUNDS": 3}
@@ -108,7 +108,7 @@ RECORDED = ((), ("phase",), ("events",), ("firing",))
 
 def simulate_all(path):
     """Run every case on the simulator; pickle the runs, what was found on the way, and what was refused."""
-    from kernels.lattice import cuda
+    from isophase.kernels.lattice import cuda
 
     sys.setswitchinterval(1e-5)  # or the simulator's waiting thread keeps the others from running
     found = Counter()
@@ -240,8 +240,8 @@ def test_the_cuda_target_is_loaded_only_when_it_is_asked_for():
     program = """
 import sys
 import numpy as np
-from kernels.lattice import Network, simulate
+from isophase.kernels.lattice import Network, simulate
 simulate(Network.from_rings([[0, 1]]), drive=np.ones(2), firing=np.ones(2, bool), t_end=1.0)
-assert not {"numba.cuda", "kernels.lattice.cuda"} & set(sys.modules)
+assert not {"numba.cuda", "isophase.kernels.lattice.cuda"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=100)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from kernels.lattice import Network, pulse, ring_phase, simulate, simulate_fixed_step
+from isophase.kernels.lattice import Network, pulse, ring_phase, simulate, simulate_fixed_step
 
 STEPS = 0.002, 0.001, 0.0005
 DELAY = 0.02  # a multiple of every step

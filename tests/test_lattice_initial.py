@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from kernels.lattice.initial import (
+from isophase.kernels.lattice.initial import (
     plane_wave,
     pulse,
     pulse_orbit,
@@ -17,8 +17,8 @@ from kernels.lattice.initial import (
     uniform,
     vortex_pair,
 )
-from kernels.lattice.network import Network
-from kernels.lattice.tilings import plaquettes
+from isophase.kernels.lattice.network import Network
+from isophase.kernels.lattice.tilings import plaquettes
 
 V_HIGH, V_LOW = 0.49, 0.2
 SHARED = Network.lattice(rows=6, cols=8, orientation="counter")

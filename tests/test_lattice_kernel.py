@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kernels.lattice import Network, check_scheme, pulse, quiescent, random, ring_phase, simulate
-from kernels.lattice.threads import in_step, meet
+from isophase.kernels.lattice import Network, check_scheme, pulse, quiescent, random, ring_phase, simulate
+from isophase.kernels.lattice.threads import in_step, meet
 from tests.lattice_reference import UnsettledError, assert_same_events, reference_events
 
 V_HIGH, V_LOW = 0.49, 0.2
@@ -365,7 +365,7 @@ def test_two_neurons_that_inhibit_each_other_in_step_without_delay_are_an_error_
     """Both stop, so both start, so both are back at v_low: below it by rounding (0.2), or exactly there (0.25)."""
     program = f"""
 import numpy as np
-from kernels.lattice import Network, simulate
+from isophase.kernels.lattice import Network, simulate
 both = np.array([0.9, 0.9]), np.array([True, True])
 net = Network.from_rings(np.array([[0, 1]]))
 try:
@@ -766,7 +766,7 @@ def test_a_thread_that_fails_ends_those_that_wait_for_it():
 def test_an_interrupt_ends_all_threads_of_a_long_run():
     code = """if True:
         import numpy as np
-        from kernels.lattice import Network, pulse, simulate
+        from isophase.kernels.lattice import Network, pulse, simulate
         net = Network.lattice(rows=16, cols=16)
         drive, firing = pulse(net, 1)
         simulate(net, drive=drive, firing=firing, t_end=1.0, record=(), threads=2)

@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels.lattice.network import Network
-from kernels.lattice.tilings import SIDES, check_scheme, lattice_rings, plaquettes, ring_neighbours, tile_centres
+from isophase.kernels.lattice.network import Network
+from isophase.kernels.lattice.tilings import (
+    SIDES,
+    check_scheme,
+    lattice_rings,
+    plaquettes,
+    ring_neighbours,
+    tile_centres,
+)
 
 SIZES = {"chain": (1, 6), "triangular": (4, 6), "square": (4, 6), "hexagonal": (4, 5)}
 FIRST_SIDE = {"chain": 0.0, "triangular": np.pi / 6, "square": 0.0, "hexagonal": 0.0}  # angle of its normal

@@ -16,14 +16,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-import isochron
-from flows.cli import main
-from flows.reduce import finished, reduce_part
-from sweeps.store import SUMMARY, StoreError, is_complete, read
-from sweeps.sweep import Sweep, SweepError, from_definition, load, parse, presets
+import isophase
+from isophase.flows.cli import main
+from isophase.flows.reduce import finished, reduce_part
+from isophase.sweeps.store import SUMMARY, StoreError, is_complete, read
+from isophase.sweeps.sweep import Sweep, SweepError, from_definition, load, parse, presets
 from tests.serial import run_serially
 
-EXAMPLES = int(os.environ.get("ISOCHRON_FUZZ_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("ISOPHASE_FUZZ_EXAMPLES", "100"))
 LONGEST = 20.0  # seconds that one answer may take on a busy machine
 HYPOTHESIS = {"deadline": None, "suppress_health_check": list(HealthCheck), "phases": [Phase.explicit, Phase.generate]}
 
@@ -257,7 +257,7 @@ def test_a_malicious_file_is_one_line_of_the_command_and_makes_no_file(tmp_path,
     path.write_text(text)
     assert main(["run", str(path), "--store", str(tmp_path / "s.zarr")]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("isochron: error: ")
+    assert error.startswith("isophase: error: ")
     assert len(error.splitlines()) == 1
     assert len(error) < 2000
     assert [found.name for found in tmp_path.iterdir()] == ["s.toml"]
@@ -351,7 +351,7 @@ def test_a_store_of_anything_is_read_or_named_in_one_line(tmp_path_factory, soun
         elif path.exists():
             path.write_bytes(damaged(data.draw, path.read_bytes()))
     for use in (
-        lambda: isochron.open(location),
+        lambda: isophase.open(location),
         lambda: read(location).count(),
         lambda: is_complete(location, parse(STORED)),
         lambda: reduce_serially(location),

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-import isochron
-from flows.sweep import WORK
-from sweeps.kinds import KINDS
-from sweeps.store import DONE, FAILED, SweepStore, _ObjectStore, exclusive, read, usage
-from sweeps.sweep import load
+import isophase
+from isophase.flows.sweep import WORK
+from isophase.sweeps.kinds import KINDS
+from isophase.sweeps.store import DONE, FAILED, SweepStore, _ObjectStore, exclusive, read, usage
+from isophase.sweeps.sweep import load
 from tests.serial import run_serially
 from tests.test_command_line import run, write_sweep
 
@@ -126,7 +126,7 @@ def test_status_shows_what_a_store_holds_and_costs(small):
     assert float(values["MB"]) == pytest.approx(sum(held) / 1e6, abs=0.051)
     assert float(values["core-s"]) > 0
     assert metadata.startswith("(metadata)")
-    last = json.loads(isochron.open(location).attrs["runs"])[-1]
+    last = json.loads(isophase.open(location).attrs["runs"])[-1]
     assert runs == f"1 runs, the last on {last['host']} at {last['started']}"
 
 
@@ -138,7 +138,7 @@ def test_objects_are_counted_alike_on_a_disk_and_in_an_object_store(tmp_path, mo
     on_disk = usage(location)
     assert on_disk.keys() == {"square-6", "(metadata)"}
     bucket = _ObjectStore(obstore.LocalStore(location), read_only=True)
-    monkeypatch.setattr("sweeps.store.zarr_store", lambda _, read_only: bucket)
+    monkeypatch.setattr("isophase.sweeps.store.zarr_store", lambda _, read_only: bucket)
     assert usage("s3://bucket/s.zarr") == on_disk
 
 

@@ -8,10 +8,11 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.orbit_plots import figures, rows
-from analysis.orbits import summarise, wilson
-from kernels.lattice import Network, simulate
-from kernels.orbits import (
+from isophase.analysis.lattices.orbit_figures import figures, rows
+from isophase.analysis.lattices.orbits import summarise
+from isophase.analysis.statistics import wilson
+from isophase.kernels.lattice import Network, simulate
+from isophase.kernels.orbits import (
     EVEN,
     NOT_SETTLED,
     OUTCOMES,
@@ -26,8 +27,8 @@ from kernels.orbits import (
     random_states,
     relaxation_time,
 )
-from sweeps.store import open_store, read
-from sweeps.sweep import SweepError, load, parse
+from isophase.sweeps.store import open_store, read
+from isophase.sweeps.sweep import SweepError, load, parse
 from tests.lattice_reference import reference_events
 from tests.serial import run_serially
 

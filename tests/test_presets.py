@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-import isochron
-from flows.reduce import gather, over_sizes, parts_of, reduce_part
-from flows.report import compare, read_summaries, report
-from sweeps.store import write_summaries
-from sweeps.sweep import DERIVED, RESERVED, from_definition, load, parse, presets
+import isophase
+from isophase.flows.reduce import gather, over_sizes, parts_of, reduce_part
+from isophase.flows.report import compare, read_summaries, report
+from isophase.sweeps.store import write_summaries
+from isophase.sweeps.sweep import DERIVED, RESERVED, from_definition, load, parse, presets
 from tests.serial import run_serially
 
 FEW = {"size": [6, 8], "seed": [0, 1], "ring_size": [4, 5], "length": [12], "cell": ["rnn"]}
@@ -40,7 +40,7 @@ def small(name):
 def study(location, sweep):
     """What the flow ``study`` does, in this process."""
     run_serially(location, sweep)
-    tree, summaries = isochron.open(location), {}
+    tree, summaries = isophase.open(location), {}
     for group in tree.children:
         dataset = tree[group].to_dataset()
         summaries[group] = gather(dataset, [reduce_part(location, group, at) for at in parts_of(dataset)])
@@ -58,7 +58,7 @@ def test_the_study_of_a_preset_ends_with_a_table_and_figures(name, tmp_path, cap
     for path in figures:
         assert path.stat().st_size > 5_000
         assert str(path) in printed
-    tree = isochron.open(location)
+    tree = isophase.open(location)
     for group in sweep.groups():
         assert (tree[group.name].status == 1).all(), tree[group.name].error.values
         summary = tree[f"summary/{group.name}"]

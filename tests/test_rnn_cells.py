@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from kernels.automata import PeriodicClock, RelativeClock, TimedAutomaton, temporal_flipflop
-from kernels.rnn import CELLS, GATES, Weights, readout, state_size, step
-from kernels.rnn.cells import initial_weights
-from kernels.rnn.train import _setting, loss_and_accuracy
+from isophase.kernels.automata import PeriodicClock, RelativeClock, TimedAutomaton, temporal_flipflop
+from isophase.kernels.rnn import CELLS, GATES, Weights, readout, state_size, step
+from isophase.kernels.rnn.cells import initial_weights
+from isophase.kernels.rnn.train import _setting, loss_and_accuracy
 
 N = 3
 FLIPFLOP = temporal_flipflop(clock="relative", threshold=2, p=0.5)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from kernels.automata import temporal_flipflop
-from kernels.rnn import Weights, train, weights_at
-from kernels.rnn.modulus import scale_to_modulus
+from isophase.kernels.automata import temporal_flipflop
+from isophase.kernels.rnn import Weights, train, weights_at
+from isophase.kernels.rnn.modulus import scale_to_modulus
 
 PERIODIC = temporal_flipflop(clock="periodic", period=10)
 SETTING = {"learning_rate": 3e-3, "length": 40, "batch": 64, "heldout": 64, "iterations": 150, "checkpoint_every": 30}

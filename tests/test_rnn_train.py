@@ -10,9 +10,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from kernels.automata import TimedAutomaton, temporal_flipflop
-from kernels.rnn import Weights, train, weights_at
-from kernels.training_run import log_spaced
+from isophase.kernels.automata import TimedAutomaton, temporal_flipflop
+from isophase.kernels.rnn import Weights, train, weights_at
+from isophase.kernels.training_run import log_spaced
 from tests.test_rnn_cells import complex_step_gradient, double, numpy_loss, numpy_network
 
 PERIODIC = temporal_flipflop(clock="periodic", period=10)
@@ -21,8 +21,8 @@ SETTING = {"learning_rate": 3e-3, "length": 40, "batch": 64, "checkpoint_every":
 TINY = {"n_hidden": 3, "length": 4, "batch": 3, "heldout": 8, "probe": 2, "checkpoint_every": 1}
 BITS = """
 import hashlib
-from kernels.automata import temporal_flipflop
-from kernels.rnn import train
+from isophase.kernels.automata import temporal_flipflop
+from isophase.kernels.rnn import train
 run = train(temporal_flipflop(clock="periodic", period=10), seeds=[2], iterations=60, **{setting})
 print(hashlib.sha256(run.recurrent_weights.isel(checkpoint=-1).values.tobytes()).hexdigest())
 """

@@ -10,10 +10,10 @@ import time
 import pytest
 from distributed import Client, LocalCluster
 
-from flows.cluster import ClusterError, cluster, fan_out, versions
-from flows.sweep import compute_run
-from sweeps.store import SweepStore, exclusive, tasks
-from sweeps.sweep import load
+from isophase.flows.cluster import ClusterError, cluster, fan_out, versions
+from isophase.flows.sweep import compute_run
+from isophase.sweeps.store import SweepStore, exclusive, tasks
+from isophase.sweeps.sweep import load
 from tests.serial import run_serially
 from tests.test_command_line import assert_same_bits, run, wait_for, write_sweep
 
@@ -50,7 +50,7 @@ def test_a_worker_of_other_versions_is_named_before_anything_runs(tmp_path):
         answer = run("run", sweep, "--store", tmp_path / "s.zarr", "--scheduler", local.scheduler_address)
         assert answer.returncode == 3
         last = answer.stderr.strip().splitlines()[-1]
-        assert last.startswith("isochron: error: worker tcp://127.0.0.1:")
+        assert last.startswith("isophase: error: worker tcp://127.0.0.1:")
         assert "has numpy 0.0.1, the flow has " in last
 
 
@@ -76,7 +76,7 @@ def test_an_adaptive_cluster_without_workers_grows_for_a_run_and_shrinks_after_i
         most = []
         with Client(local) as watcher:
             process = subprocess.Popen(
-                [sys.executable, "-m", "flows.cli", "run", sweep, "--store", str(tmp_path / "s.zarr"),
+                [sys.executable, "-m", "isophase.flows.cli", "run", sweep, "--store", str(tmp_path / "s.zarr"),
                  "--scheduler", local.scheduler_address],
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             )  # fmt: skip
@@ -90,8 +90,8 @@ def test_an_adaptive_cluster_without_workers_grows_for_a_run_and_shrinks_after_i
 
 
 def test_more_calls_are_out_once_more_workers_have_joined(monkeypatch):
-    monkeypatch.setattr("flows.cluster.LEAST_IN_FLIGHT", 1)
-    monkeypatch.setattr("flows.cluster.GROWTH_SECONDS", 0.0)
+    monkeypatch.setattr("isophase.flows.cluster.LEAST_IN_FLIGHT", 1)
+    monkeypatch.setattr("isophase.flows.cluster.GROWTH_SECONDS", 0.0)
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, **HERE) as local, Client(local) as client:
         out = []
 
@@ -115,7 +115,7 @@ def test_a_scheduler_that_gets_no_worker_is_refused_when_the_time_is_over(monkey
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT", "1s")
     with LocalCluster(n_workers=0, **HERE) as local:
         code = (
-            f"from flows.cluster import cluster, ClusterError\n"
+            f"from isophase.flows.cluster import cluster, ClusterError\n"
             f"try:\n    cluster({local.scheduler_address!r}).__enter__()\n"
             f"except ClusterError as error:\n    print(error)"
         )
@@ -150,6 +150,6 @@ def test_neither_the_scheduler_nor_the_client_sees_a_trajectory(tmp_path, monkey
     assert left_the_worker / sweep.n_points < most
 
 
-@pytest.mark.parametrize("name", ["isochron", "numpy", "numba", "jax", "zarr"])
+@pytest.mark.parametrize("name", ["isophase", "numpy", "numba", "jax", "zarr"])
 def test_versions_that_can_change_bits_are_compared(name):
     assert name in versions()

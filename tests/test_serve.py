@@ -11,12 +11,12 @@ import httpx
 import psutil
 import pytest
 
-import isochron
-from flows.cli import main
-from flows.serve import FLOWS, deployments
-from flows.sweep import _with_more_seeds
-from sweeps.store import SweepStore, exclusive
-from sweeps.sweep import SweepError, load, parse
+import isophase
+from isophase.flows.cli import main
+from isophase.flows.serve import FLOWS, deployments
+from isophase.flows.sweep import _with_more_seeds
+from isophase.sweeps.store import SweepStore, exclusive
+from isophase.sweeps.sweep import SweepError, load, parse
 from tests.serial import run_serially
 
 SMALL = {
@@ -44,7 +44,7 @@ def write(path, text):
 
 
 def seeds(location):
-    return sorted(int(seed) for seed in isochron.open(location)["square-6"].seed.values)
+    return sorted(int(seed) for seed in isophase.open(location)["square-6"].seed.values)
 
 
 def grow(location, count, table=SMALL):
@@ -142,7 +142,7 @@ def test_each_scheduled_run_adds_seeds_beyond_those_of_the_store(tmp_path):
         assert seeds(location) == list(range(expected))
     direct = parse(SMALL | {"axes": {"private": [0, 1], "seed": {"start": 0, "count": 8}}})
     run_serially(str(tmp_path / "direct.zarr"), direct)
-    phases = [isochron.open(path)["square-6"].phase.values for path in (location, str(tmp_path / "direct.zarr"))]
+    phases = [isophase.open(path)["square-6"].phase.values for path in (location, str(tmp_path / "direct.zarr"))]
     assert (phases[0] == phases[1]).all()
 
 
@@ -232,7 +232,10 @@ def test_a_schedule_fires_by_itself_and_extends_the_sweep(tmp_path, server):
     )
     log = (tmp_path / "log").open("w+")
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "serve", file], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        [sys.executable, "-m", "isophase.flows.cli", "serve", file],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     addresses = set()
     try:

@@ -17,9 +17,9 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import isochron
-from sweeps.seeds import point_seed
-from sweeps.store import (
+import isophase
+from isophase.sweeps.seeds import point_seed
+from isophase.sweeps.store import (
     DONE,
     StoreError,
     SweepStore,
@@ -33,7 +33,7 @@ from sweeps.store import (
     tasks,
     write_summaries,
 )
-from sweeps.sweep import parse
+from isophase.sweeps.sweep import parse
 from tests.serial import run_serially
 
 
@@ -62,7 +62,7 @@ def computed_alone(sweep):
 
 
 def assert_holds(location, sweep):
-    tree = isochron.open(location)
+    tree = isophase.open(location)
     for (size, private, seed), phase in computed_alone(sweep).items():
         stored = tree[f"square-{size}"].phase.sel(private=private, seed=seed).values
         np.testing.assert_array_equal(stored, phase)
@@ -93,7 +93,7 @@ def test_extending_an_axis_runs_only_what_is_new(tmp_path):
     location = str(tmp_path / "s.zarr")
     assert run_serially(location, small_sweep()) == 6
     assert run_serially(location, small_sweep(private=(0, 1, 5), seed=(0, 1, 2, 3), size=(3, 4))) == 6 + 12
-    assert set(isochron.open(location)["square-4"].private.values) == {0, 1, 5}
+    assert set(isophase.open(location)["square-4"].private.values) == {0, 1, 5}
 
 
 def test_an_extension_that_shares_a_shard_keeps_what_is_there(tmp_path):
@@ -128,13 +128,13 @@ def test_opening_reads_no_trajectory(tmp_path):
     for chunk in (location / "square-4" / "phase" / "c").rglob("*"):
         if chunk.is_file():
             chunk.write_bytes(b"not a chunk")
-    assert isochron.open(location)["square-4"].phase.shape == (2, 3, 3, 4, 4)
+    assert isophase.open(location)["square-4"].phase.shape == (2, 3, 3, 4, 4)
 
 
 def test_points_that_have_not_run_are_nan_and_pending(tmp_path):
     location = str(tmp_path / "s.zarr")
     run_serially(location, small_sweep(), until=lambda number, shard: number == 2)
-    dataset = isochron.open(location)["square-4"]
+    dataset = isophase.open(location)["square-4"]
     done = (dataset.status == DONE).values
     assert 0 < done.sum() < done.size
     assert np.isnan(dataset.phase.values[~done][-1]).all()
@@ -145,7 +145,7 @@ def test_a_point_that_raises_is_recorded_with_its_error_and_seed_and_the_others_
     location = str(tmp_path / "s.zarr")
     sweep = small_sweep(size=(12,), private=(0,), seed=range(4), fixed={"tiling": "triangular", "delay": 0.0})
     run_serially(location, sweep)
-    dataset = isochron.open(location)["triangular-12"].load()
+    dataset = isophase.open(location)["triangular-12"].load()
     assert (dataset.status == 2).all()
     assert "generations" in str(dataset.error.values.flat[0])
     assert "seed: 7" in str(dataset.error.values.flat[0])
@@ -185,8 +185,8 @@ def test_a_second_writer_is_refused_while_the_first_is_alive(tmp_path):
 def bucket(monkeypatch):
     """An object store in memory, behind every URL."""
     objects = pytest.importorskip("obstore.store").MemoryStore()
-    monkeypatch.setattr("sweeps.store.zarr_store", lambda *_, **__: _ObjectStore(objects))
-    monkeypatch.setattr("sweeps.store.SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr("isophase.sweeps.store.zarr_store", lambda *_, **__: _ObjectStore(objects))
+    monkeypatch.setattr("isophase.sweeps.store.SETTLE_SECONDS", 0.3)
     return objects
 
 
@@ -215,13 +215,13 @@ def test_a_second_writer_of_an_object_store_is_refused_until_the_first_ends_or_f
         bucket.put(".writer", json.dumps(unknown).encode())
         with pytest.raises(StoreError, match="another run is writing"):
             exclusive(location).__enter__()
-    monkeypatch.setattr("sweeps.store.STALE_SECONDS", 0.0)
+    monkeypatch.setattr("isophase.sweeps.store.STALE_SECONDS", 0.0)
     with exclusive(location):
         assert writer(bucket)["pid"] == os.getpid()
 
 
 def test_of_writers_that_begin_at_once_on_an_object_store_one_goes_on(bucket, monkeypatch):
-    monkeypatch.setattr("sweeps.store.SETTLE_SECONDS", 1.0)
+    monkeypatch.setattr("isophase.sweeps.store.SETTLE_SECONDS", 1.0)
     both = threading.Barrier(4)
 
     def begin(_):
@@ -238,7 +238,7 @@ def test_of_writers_that_begin_at_once_on_an_object_store_one_goes_on(bucket, mo
 
 
 def test_a_writer_whose_object_store_was_taken_over_writes_no_status_and_leaves_the_lock(bucket, monkeypatch):
-    monkeypatch.setattr("sweeps.store.RENEW_SECONDS", 0.05)
+    monkeypatch.setattr("isophase.sweeps.store.RENEW_SECONDS", 0.05)
     location = "s3://bucket/s.zarr"
     with exclusive(location):
         store = SweepStore.prepare(location, small_sweep())
@@ -258,14 +258,14 @@ def test_a_writer_that_could_not_say_for_too_long_that_it_lives_writes_no_status
     with exclusive("s3://bucket/s.zarr"):
         store = SweepStore.prepare("s3://bucket/s.zarr", small_sweep())
         store.flush()
-        monkeypatch.setattr("sweeps.store.STALE_SECONDS", 0.0)
+        monkeypatch.setattr("isophase.sweeps.store.STALE_SECONDS", 0.0)
         with pytest.raises(StoreError, match="another run has taken it over"):
             store.flush()
 
 
 def test_paths_that_cannot_be_stores_are_named(tmp_path):
     with pytest.raises(StoreError, match="nothing at this path"):
-        isochron.open(tmp_path / "none.zarr")
+        isophase.open(tmp_path / "none.zarr")
     (tmp_path / "text").write_text("hello")
     with pytest.raises(StoreError, match="text"):
         run_serially(str(tmp_path / "text"), small_sweep())
@@ -273,7 +273,7 @@ def test_paths_that_cannot_be_stores_are_named(tmp_path):
     with pytest.raises(StoreError, match="not the store of a sweep"):
         run_serially(str(tmp_path / "other.zarr"), small_sweep())
     with pytest.raises(StoreError, match="not the store of a sweep"):
-        isochron.open(tmp_path / "other.zarr")
+        isophase.open(tmp_path / "other.zarr")
 
 
 def test_a_sweep_larger_than_the_disk_is_refused_before_it_starts(tmp_path):
@@ -325,7 +325,7 @@ def test_a_damaged_store_is_one_line_that_names_it_and_is_never_called_done(tmp_
     run_serially(location, small_sweep())
     damage(tmp_path / "s.zarr" / name, how)
     lines = []
-    for use in (lambda: run_serially(location, small_sweep()), lambda: read(location), lambda: isochron.open(location)):
+    for use in (lambda: run_serially(location, small_sweep()), lambda: read(location), lambda: isophase.open(location)):
         try:
             use()
         except StoreError as refusal:
@@ -395,7 +395,7 @@ def test_a_death_while_summaries_are_written_leaves_a_store_that_is_not_reduced(
     wrong = {**summaries, "square-4": xr.Dataset({"n_seeds": ("x", np.array([object()]))})}
     with pytest.raises(StoreError):
         write_summaries(location, wrong)
-    assert "summary" not in isochron.open(location)
+    assert "summary" not in isophase.open(location)
 
 
 def test_a_store_that_has_grown_since_it_was_reduced_is_known_to_be_stale(tmp_path):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.kinds import KINDS
-from sweeps.seeds import point_seed
-from sweeps.sweep import SweepError, from_definition, load, parse, presets
+from isophase.sweeps.kinds import KINDS
+from isophase.sweeps.seeds import point_seed
+from isophase.sweeps.sweep import SweepError, from_definition, load, parse, presets
 
 MINIMAL = {"kind": "lattice", "fixed": {"size": 4}, "record": {"t_end": 10.0}}
 

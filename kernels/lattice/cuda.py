@@ -22,10 +22,10 @@ import math
 
 import numpy as np
 
-from kernels.lattice.windowed import DELIVERY, ENTRY, MAX_BUCKETS, MAX_DECAYS, TOLERANCE
-from kernels.lattice.windowed import NEURON as CPU_NEURON
+from isophase.kernels.lattice.windowed import DELIVERY, ENTRY, MAX_BUCKETS, MAX_DECAYS, TOLERANCE
+from isophase.kernels.lattice.windowed import NEURON as CPU_NEURON
 
-NEEDED = "an NVIDIA GPU, its driver and Numba's CUDA target (pip install 'isochron[gpu]'), or NUMBA_ENABLE_CUDASIM=1"
+NEEDED = "an NVIDIA GPU, its driver and Numba's CUDA target (pip install 'isophase[gpu]'), or NUMBA_ENABLE_CUDASIM=1"
 try:
     from numba import config, cuda
 except ImportError as missing:  # pragma: no cover - a Numba without its CUDA target

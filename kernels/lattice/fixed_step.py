@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.sparse
 
-from kernels.lattice.network import Network
-from kernels.lattice.simulate import V_HIGH, V_LOW, Events, Run, check_state
+from isophase.kernels.lattice.network import Network
+from isophase.kernels.lattice.simulate import V_HIGH, V_LOW, Events, Run, check_state
 
 
 def simulate_fixed_step(

@@ -11,8 +11,8 @@ import math
 import numpy as np
 from scipy.optimize import brentq
 
-from kernels.lattice.network import Network
-from kernels.lattice.tilings import BLOCK
+from isophase.kernels.lattice.network import Network
+from isophase.kernels.lattice.tilings import BLOCK
 
 State = tuple[np.ndarray, np.ndarray]
 

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.lattice.tilings import BLOCK, COMBINES, MAX_INT32, SIDES, check_scheme, lattice_rings, ring_neighbours
+from isophase.kernels.lattice.tilings import (
+    BLOCK,
+    COMBINES,
+    MAX_INT32,
+    SIDES,
+    check_scheme,
+    lattice_rings,
+    ring_neighbours,
+)
 
 Edges = tuple[np.ndarray, np.ndarray, np.ndarray | float]  # source, target, weight [edge]; or one weight for all
 
@@ -94,7 +102,7 @@ class Network:
         sharing : ``side``: adjacent rings share ``shared`` neurons on their common side; ``corner``: every ring that
             meets at a corner shares the one neuron there (on a chain: as ``side``); ``none``: uncoupled;
             ``weak``: nothing is shared, and slot 0 of a ring drives slot 1 of each neighbour with weight ``coupling``.
-        shared, private : neurons per side; see :func:`kernels.lattice.tilings.lattice_rings` for their order.
+        shared, private : neurons per side; see :func:`isophase.kernels.lattice.tilings.lattice_rings` for their order.
         orientation : ``co``: every ring turns the same way; ``counter``: neighbours turn in opposite ways.
         combine : ``sum`` or ``mean``, as ``weights`` of :meth:`from_rings`.
         boundary : ``periodic`` or ``open``.

@@ -12,9 +12,9 @@ from functools import partial
 
 import numpy as np
 
-from kernels.lattice.instant import MAX_GENERATIONS, advance_instantly
-from kernels.lattice.network import Network, sum_by_target
-from kernels.lattice.windowed import NEURON, TOLERANCE, advance
+from isophase.kernels.lattice.instant import MAX_GENERATIONS, advance_instantly
+from isophase.kernels.lattice.network import Network, sum_by_target
+from isophase.kernels.lattice.windowed import NEURON, TOLERANCE, advance
 
 V_HIGH, V_LOW = 0.49, 0.2
 MIN_DELAY = 1e-9  # in tau: shorter ones could not be told from the tolerance of an instant
@@ -179,7 +179,7 @@ def _kernel(device: str, delay: float, threads: int) -> Callable:
         return partial(advance, threads=int(threads))
     if delay == 0:
         raise ValueError("device='cuda': needs delay > 0, got delay=0, whose instants device='cpu' settles one by one")
-    from kernels.lattice import cuda  # Numba's CUDA target is loaded only where it is asked for
+    from isophase.kernels.lattice import cuda  # Numba's CUDA target is loaded only where it is asked for
 
     cuda.check_available()
     return cuda.advance

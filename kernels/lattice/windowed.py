@@ -27,7 +27,7 @@ from numba.core import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
-from kernels.lattice.threads import LINE, in_step, item_pointer, meet
+from isophase.kernels.lattice.threads import LINE, in_step, item_pointer, meet
 
 TOLERANCE = 1e-12  # deliveries this close to each other are applied together (tau)
 AHEAD = 8  # items between asking for a cache line and using it; 4 to 48 are equally good

@@ -5,7 +5,7 @@ while its caller waits: the environment variable ``PJRT_NPROC``, which sizes the
 set to 1 before JAX starts, unless it or ``NPROC`` is set already. Who runs several processes on one machine (Dask
 workers) thereby uses a core each. Two things it does not bound: compilation, some seconds per setting, which uses what
 cores there are; and pools of a JAX that was started before, which then take about 1.2 cores. Results have the same bits
-either way (``kernels.rnn.train``).
+either way (``isophase.kernels.rnn.train``).
 """
 
 import os
@@ -13,8 +13,8 @@ import os
 if not {"PJRT_NPROC", "NPROC"} & os.environ.keys():
     os.environ["PJRT_NPROC"] = "1"
 
-from kernels.rnn.cells import CELLS, GATES, Weights, readout, state_size, step, weights_at
-from kernels.rnn.train import OPTIMIZERS, train
+from isophase.kernels.rnn.cells import CELLS, GATES, Weights, readout, state_size, step, weights_at
+from isophase.kernels.rnn.train import OPTIMIZERS, train
 
 __all__ = [
     "CELLS",

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from kernels.training_run import GATES, WEIGHTS
+from isophase.kernels.training_run import GATES, WEIGHTS
 
 CELLS = tuple(GATES)
 

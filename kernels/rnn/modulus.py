@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kernels.rnn.cells import Weights
+from isophase.kernels.rnn.cells import Weights
 
 GAIN_STEP = 0.02  # of the continuation in the gain of the recurrent weights
 LARGEST_GAIN = 50.0

@@ -21,10 +21,10 @@ import optax
 import xarray as xr
 from jax.flatten_util import ravel_pytree
 
-from kernels.automata import RelativeClock, TimedAutomaton
-from kernels.rnn.cells import Weights, advance, check_cell, initial_weights, readout, state_size
-from kernels.rnn.modulus import continued_points, hold_below, scale_to_modulus
-from kernels.training_run import COORDINATES, CURVES, EVALUATIONS, GATES, PIECE, RECORDED, WEIGHTS
+from isophase.kernels.automata import RelativeClock, TimedAutomaton
+from isophase.kernels.rnn.cells import Weights, advance, check_cell, initial_weights, readout, state_size
+from isophase.kernels.rnn.modulus import continued_points, hold_below, scale_to_modulus
+from isophase.kernels.training_run import COORDINATES, CURVES, EVALUATIONS, GATES, PIECE, RECORDED, WEIGHTS
 
 OPTIMIZERS = ("adam", "sgd", "rmsprop")
 LOSSES = ("all", "non-null")
@@ -109,7 +109,7 @@ def train(
         with that; only with ``start``.
     start_modulus : scale the initial recurrent weights so that the largest modulus of the Jacobian's eigenvalues, over
         the fixed points of the constant symbols, is this; cell ``rnn`` only. Under the relative clock only the null
-        symbol's counts. The fixed point is the one that ``kernels.rnn.modulus`` defines.
+        symbol's counts. The fixed point is the one that ``isophase.kernels.rnn.modulus`` defines.
     hold_modulus : after every update, scale the recurrent weights so that this modulus is at most this.
     progress : called with the number of updates done so far, of all seeds together, a few times per second.
 
@@ -123,7 +123,7 @@ def train(
         checkpoint] : balanced is the mean over Theta = 0 and Theta = 1 of the accuracy at TD steps.
     ``recurrent_weights`` [seed, checkpoint, gate, hidden, hidden_from], ``input_weights`` [.., gate, hidden, symbol],
         ``bias`` [.., gate, hidden], ``readout_weights`` [.., output, hidden], ``readout_bias`` [.., output] :
-        ``kernels.rnn.weights_at`` reads them. ``checkpoint`` is the number of updates done.
+        ``isophase.kernels.rnn.weights_at`` reads them. ``checkpoint`` is the number of updates done.
     ``probe_symbols``, ``probe_theta`` [probe, time], ``probe_state`` [seed, probe_checkpoint, probe, time, state].
     ``optimizer_state`` [seed, optimizer] : after the last update, flattened; for ``start_optimizer``.
     ``diverged_at`` [seed] : first iteration whose loss is not finite, or -1. What comes later is NaN for this seed.

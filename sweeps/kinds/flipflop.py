@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 from pydantic import Field
 
-from kernels import training_run
-from kernels.automata import TimedAutomaton, temporal_flipflop
-from sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, one_by_one, recorded_floats
+from isophase.kernels import training_run
+from isophase.kernels.automata import TimedAutomaton, temporal_flipflop
+from isophase.sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, one_by_one, recorded_floats
 
 SECONDS_PER_UNIT = 4e-9  # of a hidden unit of one sequence, per gate, step and iteration; one core
 SECONDS_PER_WEIGHT = 1e-10  # of a recurrent weight in one sequence, per step and iteration; one core
@@ -47,7 +47,8 @@ class FlipflopParameters(Parameters):
     threshold: int = Field(5, ge=1, description="threshold of the relative clock, in steps")
     p: float = Field(0.2, gt=0, le=1, description="probability of a non-null symbol with the relative clock")
     automaton: dict[str, Any] | None = Field(
-        None, description="an automaton of the user's, as kernels.automata.load_automaton reads it, with its own clock"
+        None,
+        description="an automaton of the user's, as kernels.automata.load_automaton reads it, with its own clock",
     )
     then_period: int = Field(0, ge=0, description="period to go on with for then_iterations; 0: the same task")
     keep_optimizer: bool = Field(False, description="go on with the optimizer's state too, instead of a new one")
@@ -195,7 +196,7 @@ def memory(parameters: FlipflopParameters, record: FlipflopRecord) -> int:
 
 
 def run_point(parameters: FlipflopParameters, seed: np.random.SeedSequence, record: FlipflopRecord) -> Outcome:
-    from kernels.rnn import train, weights_at
+    from isophase.kernels.rnn import train, weights_at
 
     first, second = seed.spawn(2)
     task, setting = parameters.task(), _setting(parameters, record)
@@ -234,7 +235,7 @@ def run_point(parameters: FlipflopParameters, seed: np.random.SeedSequence, reco
 
 def train_again(parameters: Any, seed: np.random.SeedSequence, record: Any, checkpoints: np.ndarray) -> xr.Dataset:
     """The first task of a point once more, to the last of other ``checkpoints``: the same networks, to the bit."""
-    from kernels.rnn import train
+    from isophase.kernels.rnn import train
 
     run = train(parameters.task(), seeds=[seed.spawn(2)[0]], iterations=int(checkpoints[-1]), checkpoints=checkpoints,
                 **_setting(parameters, record), **_at_first(parameters))  # fmt: skip

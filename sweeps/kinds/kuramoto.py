@@ -6,8 +6,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from sweeps.kinds.base import Kind, Outcome, Parameters, Scalar, Variable, one_by_one, recorded_floats
-from sweeps.kinds.lattice import SIDES, LatticeRecord, check_record, coordinates, group_name, phase_variable
+from isophase.sweeps.kinds.base import Kind, Outcome, Parameters, Scalar, Variable, one_by_one, recorded_floats
+from isophase.sweeps.kinds.lattice import SIDES, LatticeRecord, check_record, coordinates, group_name, phase_variable
 
 SECONDS_PER_OSCILLATOR_AND_STEP = 1.2e-7  # four stages of Runge-Kutta, one core
 BYTES_PER_OSCILLATOR = 100  # phases, frequencies, neighbours and the stages of Runge-Kutta
@@ -31,7 +31,7 @@ class KuramotoParameters(Parameters):
 
 
 def check(parameters: KuramotoParameters, record: LatticeRecord) -> None:
-    from kernels.lattice.tilings import check_tiles
+    from isophase.kernels.lattice.tilings import check_tiles
 
     if parameters.frequencies == "identical" and parameters.width > 0:
         raise ValueError(f"width={parameters.width}: must be 0 for frequencies='identical'")
@@ -43,7 +43,7 @@ def variables(parameters: KuramotoParameters, record: LatticeRecord) -> dict[str
 
 
 def estimate(parameters: KuramotoParameters, record: LatticeRecord) -> float:
-    from kernels.kuramoto import STEPS_PER_UNIT_RATE
+    from isophase.kernels.kuramoto import STEPS_PER_UNIT_RATE
 
     rate = abs(parameters.coupling) * SIDES[parameters.tiling] + 2 * parameters.width
     rows, cols = parameters.shape
@@ -55,8 +55,8 @@ def memory(parameters: KuramotoParameters, record: LatticeRecord) -> int:
 
 
 def run_point(parameters: KuramotoParameters, seed: np.random.SeedSequence, record: LatticeRecord) -> Outcome:
-    from kernels.kuramoto import natural_frequencies, simulate_kuramoto
-    from kernels.lattice.tilings import ring_neighbours
+    from isophase.kernels.kuramoto import natural_frequencies, simulate_kuramoto
+    from isophase.kernels.lattice.tilings import ring_neighbours
 
     rows, cols = parameters.shape
     for_phases, for_frequencies = seed.spawn(2)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, one_by_one, recorded_floats
+from isophase.sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, one_by_one, recorded_floats
 
 SWITCHES_PER_NEURON_AND_TAU = 0.65  # rings of 4 to 16 in the square schemes make 0.5 to 0.75
 SWITCHES_PER_SECOND = 6e6  # the kernel with phases recorded, one core
@@ -47,7 +47,7 @@ class LatticeParameters(Parameters):
         return SIDES[self.tiling] * (self.shared + self.private)
 
     def scheme(self) -> dict[str, Any]:
-        """The arguments of :meth:`kernels.lattice.Network.lattice`."""
+        """The arguments of :meth:`isophase.kernels.lattice.Network.lattice`."""
         names = ("tiling", "sharing", "shared", "private", "orientation", "combine", "boundary", "coupling")
         rows, cols = self.shape
         return {"rows": rows, "cols": cols, **{name: getattr(self, name) for name in names}}
@@ -72,8 +72,8 @@ def group_name(parameters: Any) -> str:
 
 
 def check(parameters: LatticeParameters, record: LatticeRecord) -> None:
-    from kernels.lattice import check_scheme
-    from kernels.lattice.simulate import MAX_DELAY, MIN_DELAY
+    from isophase.kernels.lattice import check_scheme
+    from isophase.kernels.lattice.simulate import MAX_DELAY, MIN_DELAY
 
     if parameters.v_low >= parameters.v_high:
         raise ValueError(f"v_low={parameters.v_low}: must be below v_high={parameters.v_high}")
@@ -150,7 +150,7 @@ def memory(parameters: LatticeParameters, record: LatticeRecord) -> int:
 
 
 def run_point(parameters: LatticeParameters, seed: np.random.SeedSequence, record: LatticeRecord) -> Outcome:
-    from kernels import lattice
+    from isophase.kernels import lattice
 
     for_network, for_state = seed.spawn(2)
     net = network(parameters, for_network)
@@ -180,7 +180,7 @@ def run_point(parameters: LatticeParameters, seed: np.random.SeedSequence, recor
 
 
 def network(parameters: LatticeParameters, seed: np.random.SeedSequence) -> Any:
-    from kernels.lattice import Network
+    from isophase.kernels.lattice import Network
 
     if parameters.graph == "tiling":
         return Network.lattice(**parameters.scheme())
@@ -195,7 +195,7 @@ def network(parameters: LatticeParameters, seed: np.random.SeedSequence) -> Any:
 def initial_state(
     net: Any, parameters: LatticeParameters, seed: np.random.SeedSequence
 ) -> tuple[np.ndarray, np.ndarray]:
-    from kernels.lattice import initial
+    from isophase.kernels.lattice import initial
 
     if parameters.initial in ("pulse", "random"):
         return getattr(initial, parameters.initial)(net, seed)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, one_by_one, recorded_floats
+from isophase.sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, one_by_one, recorded_floats
 
 SWITCHES_PER_SECOND = 3.5e6  # exact kernel, events sorted and searched for orbits, one core
 SWITCHES_PER_NEURON_AND_TAU = 0.6
@@ -39,7 +39,7 @@ def group_name(parameters: RingsParameters) -> str:
 
 
 def check(parameters: RingsParameters, record: RingsRecord) -> None:
-    from kernels.orbits import MAX_NECKLACE, n_necklaces
+    from isophase.kernels.orbits import MAX_NECKLACE, n_necklaces
 
     if parameters.v_low >= parameters.v_high:
         raise ValueError(f"v_low={parameters.v_low}: must be below v_high={parameters.v_high}")
@@ -65,7 +65,7 @@ def check_record(record: RingsRecord) -> None:
 
 
 def variables(parameters: RingsParameters, record: RingsRecord) -> dict[str, Variable]:
-    from kernels.orbits import OUTCOMES
+    from isophase.kernels.orbits import OUTCOMES
 
     states = parameters.states
 
@@ -118,7 +118,7 @@ def memory(parameters: RingsParameters, record: RingsRecord) -> int:
 
 
 def run_point(parameters: RingsParameters, seed: np.random.SeedSequence, record: RingsRecord) -> Outcome:
-    from kernels import orbits
+    from isophase.kernels import orbits
 
     states, size = parameters.states, parameters.ring_size
     if parameters.sampling == "necklaces":

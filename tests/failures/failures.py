@@ -16,9 +16,9 @@ import numpy as np
 import psutil
 import pytest
 
-import isochron
-from sweeps.store import DONE, FAILED, StoreError, SweepStore, compute_shard, read
-from sweeps.sweep import load
+import isophase
+from isophase.sweeps.store import DONE, FAILED, StoreError, SweepStore, compute_shard, read
+from isophase.sweeps.sweep import load
 from tests.failures.services import Services, free_port, wait_for
 from tests.failures.soak import assert_same_results
 from tests.serial import run_serially
@@ -48,16 +48,16 @@ def run(*arguments, timeout=240, **environment):
 def assert_one_line(errors, *names):
     """The last line says what is wrong; before it stand only the lines of a run that began."""
     *before, last = errors.strip().splitlines()
-    assert last.startswith("isochron: error: "), errors
+    assert last.startswith("isophase: error: "), errors
     for name in names:
         assert name in last, errors
     assert "Traceback" not in errors
-    assert not any(line.startswith("isochron: error") for line in before), errors
+    assert not any(line.startswith("isophase: error") for line in before), errors
 
 
 def assert_done_are_right(location, reference):
     """Whatever the store calls done is what an undisturbed run wrote."""
-    found, wanted = isochron.open(location), isochron.open(reference)
+    found, wanted = isophase.open(location), isophase.open(reference)
     for name in found.children:
         done = (found[name].status == DONE).values
         np.testing.assert_array_equal(found[name].phase.values[done], wanted[name].phase.values[done])
@@ -204,7 +204,7 @@ def test_a_scheduler_or_a_server_that_dies_for_good_is_named_and_the_run_goes_on
                 os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 3, errors
     address = {"scheduler": services.scheduler, "server": services.prefect}[dies]
-    (line,) = (line for line in errors.splitlines() if "isochron: error: " in line)  # among Prefect's logs
+    (line,) = (line for line in errors.splitlines() if "isophase: error: " in line)  # among Prefect's logs
     assert named in line
     assert address in line
     assert "Traceback" not in line
@@ -228,7 +228,7 @@ def test_a_point_that_exceeds_the_memory_of_its_worker_fails_and_the_others_fini
         services.__exit__()
     assert code == 1, errors
     assert "1 done, 1 failed, 0 pending" in output
-    found = isochron.open(tmp_path / "s.zarr")
+    found = isophase.open(tmp_path / "s.zarr")
     assert (found["square-2200"].status == FAILED).all()
     assert "workers died while computing it" in str(found["square-2200"].error.values.flat[0])
     assert (found["square-8"].status == DONE).all()
@@ -269,7 +269,7 @@ def test_the_bits_depend_on_no_locale_time_zone_or_hash_seed(tmp_path, locales, 
     code, output, errors = run("study", path, "--store", tmp_path / "s.zarr", "--workers", 2, LOCPATH=locales, **odd)
     assert code == 0, errors
     assert "correlation length" in output
-    tree = isochron.open(tmp_path / "s.zarr")
+    tree = isophase.open(tmp_path / "s.zarr")
     assert_same_results(tmp_path / "s.zarr", tmp_path / "reference.zarr", but="summary")
     assert tree.attrs["sweep"]
     for arguments in (("show", path), ("status", tmp_path / "s.zarr"), ("presets",)):
@@ -288,7 +288,7 @@ def test_an_interrupted_reduction_leaves_nothing_behind_and_can_be_done_again(tm
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130, errors
-    assert errors.splitlines()[-1] == "isochron: error: interrupted; the same command goes on from here"
+    assert errors.splitlines()[-1] == "isophase: error: interrupted; the same command goes on from here"
     assert "Traceback" not in errors
     wait_for(lambda: not any(is_alive(child) for child in children), seconds=5)
     code, output, errors = run("reduce", location, "--workers", 1)

@@ -8,13 +8,13 @@ import time
 import numpy as np
 import pytest
 
-import isochron
-from sweeps.store import DONE, StoreError, read
-from sweeps.sweep import load
+import isophase
+from isophase.sweeps.store import DONE, StoreError, read
+from isophase.sweeps.sweep import load
 from tests.failures.services import Services, wait_for
 from tests.serial import run_serially
 
-SEED = int(os.environ.get("ISOCHRON_SOAK_SEED", random.SystemRandom().randrange(10**6)))
+SEED = int(os.environ.get("ISOPHASE_SOAK_SEED", random.SystemRandom().randrange(10**6)))
 VICTIMS = ["worker-0", "worker-1"] * 4 + ["scheduler", "flow", "server"] * 4
 MORE_SEEDS = 60  # by which the sweep grows whenever it is complete before everything was killed
 WAIT_SECONDS = 90.0  # for the next point to be done after a kill
@@ -47,7 +47,16 @@ class Soak:
         self.sweep.write_text(SWEEP.format(seeds=self.seeds))
 
     def start_flow(self):
-        command = [sys.executable, "-m", "flows.cli", "run", str(self.sweep), "--store", self.store, "--retry-failed"]
+        command = [
+            sys.executable,
+            "-m",
+            "isophase.flows.cli",
+            "run",
+            str(self.sweep),
+            "--store",
+            self.store,
+            "--retry-failed",
+        ]
         environment = {**self.services.environment, "PREFECT_API_URL": self.services.prefect}
         self.services.spawn("flow", [*command, "--scheduler", self.services.scheduler], environment)
         self.runs += 1
@@ -83,7 +92,7 @@ class Soak:
 def test_a_sweep_whose_every_part_is_killed_ends_with_the_bits_of_an_undisturbed_one(tmp_path):
     chance = random.Random(SEED)
     victims = chance.sample(VICTIMS, len(VICTIMS))
-    print(f"ISOCHRON_SOAK_SEED={SEED}: {' '.join(victims)}")
+    print(f"ISOPHASE_SOAK_SEED={SEED}: {' '.join(victims)}")
     started = time.monotonic()
     with Services(tmp_path) as services:
         soak = Soak(services, tmp_path)
@@ -113,7 +122,7 @@ def test_a_sweep_whose_every_part_is_killed_ends_with_the_bits_of_an_undisturbed
 
 def assert_same_results(location, reference, but=""):
     """The same groups and arrays with the same bits; but how long a point took is anybody's guess."""
-    found, wanted = isochron.open(location), isochron.open(reference)
+    found, wanted = isophase.open(location), isophase.open(reference)
     assert set(found.children) - {but} == set(wanted.children)
     for name in wanted.children:
         assert set(found[name].variables) == set(wanted[name].variables)

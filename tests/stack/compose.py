@@ -55,7 +55,7 @@ class Stack:
         services = read(environment)["services"]
         self.services = {n: s for n, s in services.items() if set(s.get("profiles", profiles)) <= set(profiles)}
         self.scale = scale
-        self.folder = Path(tempfile.mkdtemp(prefix="isochron-stack-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="isophase-stack-"))
         self.folder.chmod(0o755)  # PostgreSQL runs as a user of its own
         self.ports = {int(port): _free_port() for s in self.services.values() for port in s.get("expose", ())}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}

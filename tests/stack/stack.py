@@ -13,8 +13,8 @@ import psutil
 import pytest
 from distributed import Client
 
-import isochron
-from sweeps.sweep import from_definition, load
+import isophase
+from isophase.sweeps.sweep import from_definition, load
 from tests.serial import run_serially
 from tests.stack.browser import picture_of
 from tests.stack.compose import FILE, ROOT, Stack, read
@@ -22,8 +22,8 @@ from tests.stack.compose import FILE, ROOT, Stack, read
 SECRETS = {
     "POSTGRES_PASSWORD": "postgrespassword",
     "PREFECT_AUTH": "admin:prefectpassword",
-    "AWS_ACCESS_KEY_ID": "isochronkey",
-    "AWS_SECRET_ACCESS_KEY": "isochronsecret",
+    "AWS_ACCESS_KEY_ID": "isophasekey",
+    "AWS_SECRET_ACCESS_KEY": "isophasesecret",
 }
 SMALL = """
 kind = "lattice"
@@ -50,7 +50,7 @@ flow = "sweep"
 sweep = "long.toml"
 store = "s3://results/long.zarr"
 """
-SCREENSHOTS = Path(os.environ.get("ISOCHRON_SCREENSHOTS", ROOT / "results" / "stack"))
+SCREENSHOTS = Path(os.environ.get("ISOPHASE_SCREENSHOTS", ROOT / "results" / "stack"))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def declared(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stack(declared):
-    with Stack({**SECRETS, "ISOCHRON_DEPLOYMENTS": str(declared)}, {"dask-worker": 2}, ("s3",)) as running:
+    with Stack({**SECRETS, "ISOPHASE_DEPLOYMENTS": str(declared)}, {"dask-worker": 2}, ("s3",)) as running:
         keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         patch = pytest.MonkeyPatch()
         for name, value in {
@@ -155,7 +155,7 @@ def test_a_schedule_fires_and_its_results_are_in_the_object_store_reduced(stack,
         seconds=180,
     )
     assert all(run["auto_scheduled"] for run in completed)
-    tree = isochron.open(location)
+    tree = isophase.open(location)
     phase, seeds = tree["square-12"].phase, tree["square-12"].seed.values
     assert len(seeds) >= 4
     assert (tree["square-12"].status.values[:, :4] == 1).all()
@@ -167,7 +167,7 @@ def test_a_schedule_fires_and_its_results_are_in_the_object_store_reduced(stack,
         labels=[0, 1, 2, 3], values={"seed": [0, 1, 2, 3]}
     )
     run_serially(str(declared / "reference.zarr"), from_definition(definition))
-    reference = isochron.open(declared / "reference.zarr")["square-12"].phase
+    reference = isophase.open(declared / "reference.zarr")["square-12"].phase
     np.testing.assert_array_equal(phase.sel(seed=reference.seed).values, reference.values)
 
 
@@ -223,7 +223,7 @@ def test_a_second_run_is_skipped_and_cancelling_the_first_stops_its_dask_tasks(s
 
 
 def done(location):
-    return int((isochron.open(location)["square-64"].status == 1).sum())
+    return int((isophase.open(location)["square-64"].status == 1).sum())
 
 
 def busy(client):

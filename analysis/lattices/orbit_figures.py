@@ -9,9 +9,9 @@ import xarray as xr
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from analysis.orbits import PARAMETERS
-from analysis.plots import MARKERS, STYLE, grid_axes, schemes
-from kernels.orbits import NOT_SETTLED, UNDEFINED, firing_time
+from isophase.analysis.drawing import MARKERS, STYLE, grid_axes, schemes
+from isophase.analysis.lattices.orbits import PARAMETERS
+from isophase.kernels.orbits import NOT_SETTLED, UNDEFINED, firing_time
 
 CURVE_POINTS = 600
 LEAST_DENSITY = 1 / 40  # pulses per neuron where the axis begins; below, the period is that of a lone pulse

@@ -6,8 +6,9 @@ Owns the window, the fit and its jackknife over seeds; xi(t) comes from ``correl
 from typing import Any
 
 import numpy as np
-import scipy.special
 import xarray as xr
+
+from isophase.analysis.statistics import flags, jackknife_error, present_seeds, student, trapezoid_weights
 
 POWER_LAW, CURVED, NO_UNCERTAINTY, NO_WINDOW, NOT_DEFINED = range(5)
 STATES = ("power_law", "curved", "no_uncertainty", "no_window", "not_defined")
@@ -119,36 +120,6 @@ def check_times(xi: xr.DataArray) -> np.ndarray:
     if not (time >= 0).all() or not (np.diff(time) > 0).all():
         raise ValueError(f"time={time}: must be >= 0 and increase")
     return time
-
-
-def flags(states: tuple[str, ...]) -> dict[str, Any]:
-    return {"flag_values": np.arange(len(states), dtype=np.int8), "flag_meanings": " ".join(states)}
-
-
-def present_seeds(without: np.ndarray) -> np.ndarray:
-    """Which seeds of [..., seed, time] are there at all, [..., seed]."""
-    return np.isfinite(without).any(axis=-1)
-
-
-def jackknife_error(without: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Standard error from the estimates without each seed, [..., seed]; NaN for one seed, or where one is NaN."""
-    seeds = present.sum(axis=-1)
-    values = np.where(present, without, 0.0)
-    mean = values.sum(axis=-1) / np.maximum(seeds, 1)
-    spread = np.where(present, np.square(values - mean[..., None]), 0.0).sum(axis=-1)
-    return np.where(seeds > 1, np.sqrt(spread * np.maximum(seeds - 1, 0) / np.maximum(seeds, 1)), np.nan)
-
-
-def student(confidence: float, seeds: np.ndarray) -> np.ndarray:
-    """Half width of the two-sided interval of ``confidence``, in standard errors from so many seeds."""
-    return scipy.special.stdtrit(np.maximum(seeds - 1, 1), (1 + confidence) / 2)
-
-
-def trapezoid_weights(x: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The interval that each sample of ``inside`` [..., x] stands for: half the gaps to its neighbours inside."""
-    gaps = np.diff(x) * (inside[..., 1:] & inside[..., :-1]) / 2
-    nothing = np.zeros((*inside.shape[:-1], 1))
-    return np.concatenate([gaps, nothing], axis=-1) + np.concatenate([nothing, gaps], axis=-1)
 
 
 def _growth(xi: np.ndarray, without: np.ndarray, xi_inf: Any, time: np.ndarray, window: tuple[float, float] | None,

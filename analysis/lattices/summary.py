@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analysis.correlation import phase_correlation
-from analysis.correlation_length import BEYOND_HALF as LONGER
-from analysis.correlation_length import correlation_length
-from analysis.defects import defects
-from analysis.domains import domains
-from analysis.growth import growth_exponent
-from analysis.order_parameter import order_parameter, relative_to_wave
-from analysis.steady_state import BEYOND_HALF, NOT_STEADY, STEADY, steady_state
-from analysis.structure_factor import structure_factor
-from kernels.lattice.tilings import plaquettes, ring_neighbours
+from isophase.analysis.lattices.correlation import phase_correlation
+from isophase.analysis.lattices.correlation_length import BEYOND_HALF as LONGER
+from isophase.analysis.lattices.correlation_length import correlation_length
+from isophase.analysis.lattices.defects import defects
+from isophase.analysis.lattices.domains import domains
+from isophase.analysis.lattices.growth import growth_exponent
+from isophase.analysis.lattices.order_parameter import order_parameter, relative_to_wave
+from isophase.analysis.lattices.steady_state import BEYOND_HALF, NOT_STEADY, STEADY, steady_state
+from isophase.analysis.lattices.structure_factor import structure_factor
+from isophase.analysis.statistics import mean_over_seeds
+from isophase.kernels.lattice.tilings import plaquettes, ring_neighbours
 
 DONE = 1  # the store's state of a point whose data are there
 BLOCK = 2**21  # rings of maps measured at once: some 100 MB with everything that is made of them
@@ -41,7 +42,7 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
     is taken along col.
 
     Domains, defects and order parameters are those of the phases relative to the wavevector of each map's order
-    (:func:`analysis.order_parameter.relative_to_wave`), which is 0 unless neighbours lock with a lag or in anti-phase.
+    (:func:`order_parameter.relative_to_wave`), which is 0 unless neighbours lock with a lag or in anti-phase.
     Where patches of both lie side by side, no wavevector is that of all; so they are given a second time, with
     ``_modulo_pi``, for twice the phases, to which in phase and in anti-phase are the same.
 
@@ -60,11 +61,11 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
 
     - over ``time``: ``xi``, ``xi_error``, ``xi_reason`` and those of the other estimators, ``xi_lower_bound``,
       ``seeds``, ``defined``, and over ``seed`` too ``xi_without`` and so on, all as
-      :func:`analysis.correlation_length.correlation_length` explains; over ``distance`` too ``correlation``, ``noise``;
+      :func:`correlation_length.correlation_length` explains; over ``distance`` too ``correlation``, ``noise``;
     - ``xi_inf``, ``xi_inf_error``, ``drift``, ``drift_error``, ``time_to_steady``, ``time_to_steady_error``,
-      ``beyond_quarter``, ``state`` and those of the other estimators, as :func:`analysis.steady_state.steady_state`
+      ``beyond_quarter``, ``state`` and those of the other estimators, as :func:`steady_state.steady_state`
       explains; ``steady``, whether ``state`` is ``steady``; ``xi_inf_lower_bound`` where it is ``beyond_half``;
-    - ``growth_exponent`` and all of :func:`analysis.growth.growth_exponent`;
+    - ``growth_exponent`` and all of :func:`isophase.analysis.lattices.growth.growth_exponent`;
     - over ``time``, means over seeds, each with its standard error ``_error``: ``order``, ``local_order``, ``domains``,
       ``domain_size``, ``domain_size_weighted``, ``largest_domain``, ``boundary_density``, ``defects``,
       ``defects_positive``, ``defects_negative``, and all of them ``_modulo_pi``;
@@ -111,17 +112,6 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
     if "delay_limited" in dataset:
         summary["delay_limited"] = ((), delay_limited, dataset["delay_limited"].attrs)
     return summary.assign_attrs(tiling=tiling, rows=rows, cols=cols).load(scheduler="sync")
-
-
-def mean_over_seeds(dataset: xr.Dataset, seed_dim: str = "seed") -> xr.Dataset:
-    """Mean of every variable over the seeds that have it, and as ``_error`` its standard error (NaN for one seed)."""
-    number = dataset.notnull().sum(seed_dim)
-    mean = dataset.mean(seed_dim, keep_attrs=True)
-    error = dataset.std(seed_dim, ddof=1) / np.sqrt(number.where(number > 1))
-    for name, variable in dataset.data_vars.items():
-        long_name = f"standard error over seeds of the {variable.attrs.get('long_name', name)}"
-        mean[f"{name}_error"] = error[name].assign_attrs({**variable.attrs, "long_name": long_name})
-    return mean
 
 
 def _parameter(dataset: xr.Dataset, name: str) -> Any:

@@ -1,6 +1,6 @@
 """The summary of one scheme of a ``rings`` sweep: which orbits its initial states reach, how often, and how soon.
 
-The orbits themselves, and the closed forms beside them, are those of ``kernels.orbits``.
+The orbits themselves, and the closed forms beside them, are those of ``isophase.kernels.orbits``.
 """
 
 from typing import Any
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from kernels.orbits import EVEN, OUTCOMES, SETTLED, classify, firing_time, relaxation_time
+from isophase.analysis.statistics import wilson
+from isophase.kernels.orbits import EVEN, OUTCOMES, SETTLED, classify, firing_time, relaxation_time
 
 DONE = 1  # the store's state of a point whose data are there
-NORMAL_95 = 1.959963984540054  # quantile of the normal distribution at 97.5 %
 QUANTILE = 0.9
 PARAMETERS = ("ring_size", "delay", "v_high", "v_low")
 
@@ -30,7 +30,7 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
     Dataset, in memory, over ``pulses`` (0 to the size of the ring; more than half of it only where the delay limits the
     switching), NaN where no state is there to measure:
 
-    - ``count`` (pulses, outcome): number of states; ``outcome`` is one of :data:`kernels.orbits.OUTCOMES`.
+    - ``count`` (pulses, outcome): number of states; ``outcome`` is one of :data:`isophase.kernels.orbits.OUTCOMES`.
     - ``share``, ``share_low``, ``share_high``: basin share, the fraction of states with that many pulses, settled or
       not (the number of pulses no longer changes, the spacing may), and its Wilson interval of 95 % (Wilson, J. Am.
       Stat. Assoc. 22, 209 (1927)). With ``sampling='necklaces'`` every firing pattern counts once, and there is no
@@ -39,7 +39,7 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
       :func:`kernels.orbits.firing_time`), ``deviation``: largest relative difference of an even state's period from it.
     - ``captured``, ``transient`` and their 90 % quantiles ``_90`` (tau): since when the number of pulses and the whole
       pattern are the final ones; of the states that settled. ``relaxation_time`` (tau): from theory
-      (:func:`kernels.orbits.relaxation_time`); negative: the even spacing is unstable.
+      (:func:`isophase.kernels.orbits.relaxation_time`); negative: the even spacing is unstable.
     - ``unevenness``: the largest of all states, in periods. ``orbits``: distinct settled orbits.
     - without dimension: ``n_states``, ``undefined`` (share of states whose simulation has no solution, delay 0),
       ``coexisting`` (distinct settled orbits of any number of pulses, rest included), ``n_seeds``.
@@ -104,17 +104,6 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
     summary["coexisting"] = ((), len(np.unique(label[settled])), {"units": "1", "long_name": "distinct settled orbits"})
     summary["n_seeds"] = ((), int(done.sum()), {"units": "1", "long_name": "seeds that are done"})
     return summary.assign_attrs({name: dataset.attrs[name] for name in ("kind", "sampling") if name in dataset.attrs})
-
-
-def wilson(successes: int, number: int, z: float = NORMAL_95) -> tuple[float, float]:
-    """Wilson's score interval of a fraction; NaN, NaN for no trial. It lies in 0 to 1 and is not empty at 0 or 1."""
-    if number == 0:
-        return np.nan, np.nan
-    p, shrink = successes / number, 1 / (1 + z**2 / number)
-    middle = (p + z**2 / (2 * number)) * shrink
-    half = z * np.sqrt(p * (1 - p) / number + z**2 / (4 * number**2)) * shrink
-    # rounding would leave 1e-17 at the ends
-    return 0.0 if successes == 0 else middle - half, 1.0 if successes == number else middle + half
 
 
 def _quantile(values: np.ndarray, q: float) -> float:

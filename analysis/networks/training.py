@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analysis.bifurcations import BORN, CANNOT_TELL, NONE, TYPES, find_bifurcations, first_bifurcation
-from analysis.coincidence import coincidence
-from analysis.fixed_points import choose_starts, continue_fixed_points
-from analysis.growth import flags
-from analysis.last_network import LastNetwork, jacobian_at, network, step_of
-from analysis.learning_phases import learning_phases
-from analysis.orbits import wilson
-from kernels.training_run import WEIGHTS
+from isophase.analysis.networks.bifurcations import BORN, CANNOT_TELL, NONE, TYPES, find_bifurcations, first_bifurcation
+from isophase.analysis.networks.coincidence import coincidence
+from isophase.analysis.networks.fixed_points import choose_starts, continue_fixed_points
+from isophase.analysis.networks.last_network import LastNetwork, jacobian_at, network, step_of
+from isophase.analysis.networks.learning_phases import learning_phases
+from isophase.analysis.statistics import flags, wilson
+from isophase.kernels.training_run import WEIGHTS
 
 EVENT = {"bifurcation": "checkpoint", "bifurcation_low": "checkpoint_low", "bifurcation_high": "checkpoint_high",
          "bifurcation_type": "type", "bifurcation_angle": "angle"}  # fmt: skip
@@ -291,7 +290,7 @@ def _visit(cell: str) -> Any:
     import jax
     import jax.numpy as jnp
 
-    from kernels.rnn import state_size, step
+    from isophase.kernels.rnn import state_size, step
 
     def visit(weights: Any, probe: Any) -> Any:
         n_symbols = weights.input.shape[-1]

@@ -11,10 +11,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analysis.attractors import classify_attractors, compose
-from analysis.time_encoding import counting, eigenplane, elapsed_steps, phase_encoding, restricted_accuracy
-from kernels.automata import RelativeClock, TimedAutomaton, temporal_flipflop
-from kernels.training_run import WEIGHTS
+from isophase.analysis.networks.attractors import classify_attractors, compose
+from isophase.analysis.networks.time_encoding import (
+    counting,
+    eigenplane,
+    elapsed_steps,
+    phase_encoding,
+    restricted_accuracy,
+)
+from isophase.kernels.automata import RelativeClock, TimedAutomaton, temporal_flipflop
+from isophase.kernels.training_run import WEIGHTS
 
 # Of the orbit under a periodic input, in repetitions of its word: what settles at all does so within few of them
 DRIVEN: dict[str, int] = {"transient": 500, "length": 1024, "rounds": 2}
@@ -34,7 +40,7 @@ def task_of(dataset: xr.Dataset) -> TimedAutomaton:
 
 def network(dataset: xr.Dataset, checkpoint: int | slice = slice(None)) -> Any:
     """``kernels.rnn.Weights`` of a group at one seed and at a position (or slice) along ``checkpoint``; float64."""
-    from kernels.rnn import Weights
+    from isophase.kernels.rnn import Weights
 
     return Weights(*(dataset[name].isel(checkpoint=checkpoint).values.astype(float) for name in WEIGHTS))
 
@@ -42,7 +48,7 @@ def network(dataset: xr.Dataset, checkpoint: int | slice = slice(None)) -> Any:
 @cache
 def step_of(cell: str) -> Any:
     """``((weights, u), h) -> h'`` of a cell; the same object at every call, so that JAX compiles what uses it once."""
-    from kernels.rnn import step
+    from isophase.kernels.rnn import step
 
     def advance(parameters: Any, h: Any) -> Any:
         weights, u = parameters

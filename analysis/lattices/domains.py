@@ -8,7 +8,7 @@ import scipy.sparse
 import scipy.sparse.csgraph
 import xarray as xr
 
-from analysis.phase_field import CORE, check_phase, check_rings
+from isophase.analysis.lattices.phase_field import CORE, check_phase, check_rings
 
 NAMES = ("domains", "domain_size", "domain_size_weighted", "largest_domain", "boundary_density")
 LONG_NAMES = (
@@ -29,7 +29,7 @@ def domains(phase: xr.DataArray, neighbours: np.ndarray, tolerance: float = np.p
     threshold of every tiling (0.35 with six neighbours, 0.5 with four), so a lattice without order is not one domain.
 
     Order in anti-phase. Where it has a wavevector Q, use ``domains(relative_to_wave(phase, Q_row, Q_col), ...)``
-    (:func:`analysis.order_parameter.relative_to_wave`): a domain is then a region of one order, and two
+    (:func:`analysis.lattices.order_parameter.relative_to_wave`): a domain is then a region of one order, and two
     regions of opposite sublattices stay apart. Where locks in and out of phase are mixed without a pattern,
     ``symmetry=2`` compares twice the phases: opposite phases count as equal (as the director of a nematic), and what
     remains as boundary is neither.

@@ -10,7 +10,7 @@ import scipy.fft
 import scipy.sparse
 import xarray as xr
 
-from analysis.phase_field import CORE, check_boundary, check_phase, slabs
+from isophase.analysis.lattices.phase_field import CORE, check_boundary, check_phase, slabs
 
 NAMES = ("along_row", "along_col", "radial", "pairs_row", "pairs_col", "pairs_radial", "correlated_rings", "defined")
 

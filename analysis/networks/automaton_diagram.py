@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch
 
-from analysis.plots import STYLE
-from kernels.automata import PeriodicClock, TimedAutomaton
+from isophase.analysis.drawing import STYLE
+from isophase.kernels.automata import PeriodicClock, TimedAutomaton
 
 RADIUS = 0.3  # of a state, where the circle of states has radius 1
 BEND = 0.25  # of arrows, so that there and back do not lie on one another

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analysis.fixed_points import Constant, Step, check_starts, double_precision, in_double
-from analysis.growth import flags
+from isophase.analysis.networks.fixed_points import Constant, Step, check_starts, double_precision, in_double
+from isophase.analysis.statistics import flags
 
 STATES = ("fixed_point", "cycle", "quasi_periodic", "chaotic", "undetermined", "diverged")
 FIXED_POINT, CYCLE, QUASI_PERIODIC, CHAOTIC, UNDETERMINED, DIVERGED = range(6)

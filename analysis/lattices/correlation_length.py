@@ -68,8 +68,8 @@ def correlation_length(
 
     Parameters
     ----------
-    correlation : from :func:`analysis.correlation.phase_correlation`, with or without ``seed_dim``.
-    structure : from :func:`analysis.structure_factor.structure_factor` of the same phases.
+    correlation : from :func:`isophase.analysis.lattices.correlation.phase_correlation`, with or without ``seed_dim``.
+    structure : from :func:`isophase.analysis.lattices.structure_factor.structure_factor` of the same phases.
     along : ``axes`` (mean of |C| along both axes; a chain has one), ``row``, ``col`` or ``radial``; it also names the
         ``correlation`` that is returned. The second moment is that of the whole plane.
 

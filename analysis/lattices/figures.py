@@ -1,8 +1,7 @@
 """Figures of lattice summaries and trajectories: one style, every axis with its unit, every curve in a legend."""
 
 import itertools
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -11,22 +10,21 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-STYLE: dict[Any, Any] = {
-    "figure.dpi": 130,
-    "savefig.bbox": "tight",
-    "font.size": 9,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "lines.linewidth": 1.4,
-}
-MARKERS = "osD^vP*X"
-MAX_CURVES = 10  # more in one panel cannot be told apart
+from isophase.analysis.drawing import (
+    MARKERS,
+    MAX_CURVES,
+    PANELS_PER_ROW,
+    STYLE,
+    axis_label,
+    coloured,
+    legend,
+    logarithmic,
+    others,
+    panel_grid,
+    schemes,
+)
+
 MAX_MAPS = 6
-PANELS_PER_ROW = 3
-INNER = ("time", "seed", "distance", "row", "col")  # dimensions of a measurement; all others are axes of the grid
 SPACINGS = "correlation length (ring spacings)"
 EVOLUTION = {
     "order": "global order |⟨exp iθ⟩|",
@@ -34,26 +32,6 @@ EVOLUTION = {
     "boundary_density": "pairs out of phase",
     "defects": "defects per plaquette",
 }
-
-
-def schemes(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
-    """Every combination of the grid axes of a dataset: its label, and the dataset there."""
-    dims = grid_axes(dataset)
-    for position in itertools.product(*(range(dataset.sizes[dim]) for dim in dims)):
-        part = dataset.isel(dict(zip(dims, position, strict=True)))
-        values = [part[dim].item() for dim in dims]
-        label = ", ".join(v if isinstance(v, str) else f"{dim} {v:g}" for dim, v in zip(dims, values, strict=True))
-        yield label or str(dataset.attrs.get("kind", "all")), part
-
-
-def grid_axes(dataset: xr.Dataset) -> list[str]:
-    """Names of the grid axes of a dataset, seeds apart."""
-    return [str(dim) for dim in dataset.dims if dim in dataset.coords and dim not in INNER]
-
-
-def numeric_axes(summary: xr.Dataset) -> list[str]:
-    """The grid axes along which a curve can be drawn: three numbers or more."""
-    return [dim for dim in grid_axes(summary) if summary[dim].dtype.kind in "iuf" and summary.sizes[dim] >= 3]
 
 
 def growth(summaries: Mapping[str, xr.Dataset]) -> Figure:
@@ -64,7 +42,7 @@ def growth(summaries: Mapping[str, xr.Dataset]) -> Figure:
     with mpl.rc_context(STYLE):
         figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
         for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
-            for colour, (label, part) in _coloured(summary):
+            for colour, (label, part) in coloured(summary):
                 time, xi, error = (np.asarray(part[key], float) for key in ("time", "xi", "xi_error"))
                 exponent, its_error = float(part["growth_exponent"]), float(part["growth_exponent_error"])
                 fitted = np.isfinite(exponent)
@@ -76,8 +54,8 @@ def growth(summaries: Mapping[str, xr.Dataset]) -> Figure:
                     scale = np.exp(np.mean(np.log(xi[inside]) - exponent * np.log(time[inside])))
                     panel.plot(time[inside], scale * time[inside] ** exponent, "--", color="0.25", linewidth=1)
             panel.set(title=name, xlabel="time (tau)")
-            _logarithmic(panel, "xy")
-            _legend(panel)
+            logarithmic(panel, "xy")
+            legend(panel)
         for panel in panels[::PANELS_PER_ROW]:
             panel.set_ylabel(SPACINGS)
         return figure
@@ -102,8 +80,8 @@ def steady(summaries: Mapping[str, xr.Dataset]) -> Figure:
             ylabel=SPACINGS,
             title="last half of the run ± standard error\nopen: not shown to be steady; arrow: longer than L/2",
         )
-        _logarithmic(axes, "y")
-        _legend(axes)
+        logarithmic(axes, "y")
+        legend(axes)
         return figure
 
 
@@ -114,15 +92,15 @@ def along_axis(summaries: Mapping[str, xr.Dataset], axis: str) -> Figure:
         figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
         for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
             values = np.asarray(summary[axis], float)
-            for number, (label, part) in enumerate(itertools.islice(_others(summary, axis), MAX_CURVES)):
+            for number, (label, part) in enumerate(itertools.islice(others(summary, axis), MAX_CURVES)):
                 colour, marker = f"C{number}", MARKERS[number % 8]
                 panel.plot(values, np.asarray(part["xi_inf"], float), "-", color=colour, linewidth=0.8, alpha=0.6)
                 _steady_points(panel, values, [part.isel({axis: i}) for i in range(len(values))], colour, marker, label)
             positive = values[values > 0]
             if positive.size and positive.max() > 20 * positive.min():
                 panel.set_xscale("symlog", linthresh=positive.min())
-            panel.set(title=name, xlabel=_axis_label(summary, axis))
-            _legend(panel)
+            panel.set(title=name, xlabel=axis_label(summary, axis))
+            legend(panel)
         for panel in panels[::PANELS_PER_ROW]:
             panel.set_ylabel(SPACINGS)
         return figure
@@ -147,7 +125,7 @@ def against_hop(summaries: Mapping[str, xr.Dataset]) -> Figure:
             hops = (delay + dt)[delay + dt > 0]
             panel.set_xscale("symlog", linthresh=hops.min())
             panel.set(title=name, xlabel="delay or dt (tau)")
-            _legend(panel)
+            legend(panel)
         for panel in panels[::PANELS_PER_ROW]:
             panel.set_ylabel(SPACINGS)
         return figure
@@ -159,12 +137,12 @@ def correlations(summaries: Mapping[str, xr.Dataset]) -> Figure:
         figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
         for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
             last = summary.isel(time=-1)
-            for colour, (label, part) in _coloured(last):
+            for colour, (label, part) in coloured(last):
                 panel.plot(part["distance"], part["correlation"], "o-", markersize=2.5, color=colour, label=label)
             panel.axhline(np.exp(-1), color="0.5", linewidth=0.8, linestyle=":", label="1/e")
             panel.set(title=f"{name}, t = {float(last.time):g} tau", xlabel="distance (ring spacings)")
             panel.set(yscale="log", ylim=(5e-3, 1.2))
-            _legend(panel)
+            legend(panel)
         for panel in panels[::PANELS_PER_ROW]:
             panel.set_ylabel("phase correlation |C(d)|")
         return figure
@@ -177,16 +155,16 @@ def evolution(summaries: Mapping[str, xr.Dataset]) -> Figure:
         grid = figure.subplots(len(summaries), len(EVOLUTION), squeeze=False)
         for row, (line, (name, summary)) in enumerate(zip(grid, summaries.items(), strict=True)):
             for panel, (quantity, title) in zip(line, EVOLUTION.items(), strict=True):
-                for colour, (label, part) in _coloured(summary):
+                for colour, (label, part) in coloured(summary):
                     time, value, error = (np.asarray(part[k], float) for k in ("time", quantity, f"{quantity}_error"))
                     panel.plot(time, value, color=colour, label=label)
                     panel.fill_between(time, value - error, value + error, color=colour, alpha=0.2, linewidth=0)
                 panel.set(title="" if row else title)
-                _logarithmic(panel, "x")
+                logarithmic(panel, "x")
                 if row == len(grid) - 1:
                     panel.set_xlabel("time (tau)")
             line[0].set_ylabel(f"{name}\n(fraction)")
-            _legend(line[-1])
+            legend(line[-1])
         return figure
 
 
@@ -196,7 +174,7 @@ def sizes(finite_size: Mapping[str, xr.Dataset]) -> Figure:
         figure, panels = panel_grid(len(finite_size), 4.2, 3.4)
         for panel, (name, dataset) in zip(panels, finite_size.items(), strict=True):
             size = np.asarray(dataset["size"], float)
-            for colour, (label, part) in _coloured(dataset, without="size"):
+            for colour, (label, part) in coloured(dataset, without="size"):
                 xi, error = (np.asarray(part[key], float) for key in ("xi_inf", "xi_inf_error"))
                 panel.errorbar(1 / size, xi, error, fmt="o", color=colour, capsize=3, label=label)
                 limit = float(part["xi_infinite"])
@@ -207,8 +185,8 @@ def sizes(finite_size: Mapping[str, xr.Dataset]) -> Figure:
             inverse = np.linspace(1 / size.max(), 1 / size.min(), 50)
             panel.plot(inverse, 0.25 / inverse, ":", color="0.5", linewidth=0.8, label="L/4: feels the size")
             panel.set(title=name, xlabel="1 / L (per ring spacing); squares: L → ∞", ylabel=SPACINGS)
-            _logarithmic(panel, "y")
-            _legend(panel)
+            logarithmic(panel, "y")
+            legend(panel)
         return figure
 
 
@@ -268,51 +246,3 @@ def _steady_points(axes: Axes, x: np.ndarray, parts: list[xr.Dataset], colour: s
         markerfacecolor="none",
         label=None if steady.any() else label,
     )
-
-
-def _logarithmic(panel: Axes, axis: str) -> None:
-    """Logarithmic axes (``x``, ``y`` or ``xy``) where a point is drawn at all: matplotlib refuses an empty one."""
-    points = np.concatenate(
-        [np.column_stack(line.get_data()).astype(float) for line in panel.get_lines()] or [np.empty((0, 2))]
-    )
-    drawn = np.isfinite(points).all(axis=1)
-    if "x" in axis and (points[drawn, 0] > 0).any():
-        panel.set_xscale("log")
-    if "y" in axis and (points[drawn, 1] > 0).any():
-        panel.set_yscale("log")
-
-
-def _others(summary: xr.Dataset, axis: str) -> Iterator[tuple[str, xr.Dataset]]:
-    """Every combination of the grid axes but one: its label, and the dataset along that one."""
-    for label, part in schemes(summary.isel({axis: 0})):
-        chosen = {dim: part[dim].item() for dim in grid_axes(summary) if dim != axis}
-        yield label, summary.sel(chosen)
-
-
-def _coloured(summary: xr.Dataset, without: str = "") -> Iterator[tuple[Any, tuple[str, xr.Dataset]]]:
-    """At most ``MAX_CURVES`` schemes of a summary, each with a colour of its own."""
-    found = _others(summary, without) if without else schemes(summary)
-    chosen = list(itertools.islice(found, MAX_CURVES))
-    ordered = len(chosen) <= 5
-    for number, entry in enumerate(chosen):
-        yield (mpl.colormaps["viridis"](0.9 * number / max(len(chosen) - 1, 1)) if ordered else f"C{number}"), entry
-
-
-def _axis_label(summary: xr.Dataset, axis: str) -> str:
-    return str(summary[axis].attrs.get("long_name", axis))
-
-
-def panel_grid(number: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of ``number`` panels of a width and height in inches, ``PANELS_PER_ROW`` in a row."""
-    columns = min(number, PANELS_PER_ROW)
-    rows = math.ceil(number / columns)
-    figure = Figure(figsize=(width * columns + 1.2, height * rows), layout="constrained")
-    panels = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
-    for unused in panels[number:]:
-        unused.remove()
-    return figure, panels[:number]
-
-
-def _legend(axes: Axes) -> None:
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, fontsize=7.5)

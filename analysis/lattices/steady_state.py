@@ -6,15 +6,8 @@ Owns the test on xi(t) of one lattice; what is steady may still be set by the la
 import numpy as np
 import xarray as xr
 
-from analysis.growth import (
-    FRACTION_OF_SIDE,
-    check_times,
-    flags,
-    jackknife_error,
-    present_seeds,
-    student,
-    trapezoid_weights,
-)
+from isophase.analysis.lattices.growth import FRACTION_OF_SIDE, check_times
+from isophase.analysis.statistics import flags, jackknife_error, present_seeds, student, trapezoid_weights
 
 STEADY, NOT_STEADY, CANNOT_TELL, NOT_DEFINED, BEYOND_HALF = range(5)
 STATES = ("steady", "not_steady", "cannot_tell", "not_defined", "beyond_half")

@@ -7,7 +7,8 @@ import numpy as np
 import scipy.special
 import xarray as xr
 
-from analysis.growth import FRACTION_OF_SIDE, flags
+from isophase.analysis.lattices.growth import FRACTION_OF_SIDE
+from isophase.analysis.statistics import flags
 
 SATURATED, NOT_SATURATED, CANNOT_TELL = range(3)
 STATES = ("saturated", "not_saturated", "cannot_tell")

@@ -8,16 +8,16 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.attractors import CYCLE
-from analysis.attractors import STATES as ATTRACTORS
-from analysis.automaton_diagram import state_diagram
-from analysis.bifurcations import TYPES
-from analysis.coincidence import OUTCOMES
-from analysis.last_network import task_of
-from analysis.learning_phases import TD_TRANSITION
-from analysis.oscillator import gradient
-from analysis.plots import MARKERS, PANELS_PER_ROW, STYLE, grid_axes, panel_grid, schemes
-from analysis.training import oscillates
+from isophase.analysis.drawing import MARKERS, PANELS_PER_ROW, STYLE, grid_axes, panel_grid, schemes
+from isophase.analysis.networks.attractors import CYCLE
+from isophase.analysis.networks.attractors import STATES as ATTRACTORS
+from isophase.analysis.networks.automaton_diagram import state_diagram
+from isophase.analysis.networks.bifurcations import TYPES
+from isophase.analysis.networks.coincidence import OUTCOMES
+from isophase.analysis.networks.last_network import task_of
+from isophase.analysis.networks.learning_phases import TD_TRANSITION
+from isophase.analysis.networks.oscillator import gradient
+from isophase.analysis.networks.training import oscillates
 
 MAX_PANELS = 12
 Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]

@@ -11,7 +11,7 @@ import scipy.fft
 import scipy.sparse
 import xarray as xr
 
-from analysis.phase_field import CORE, check_phase, slabs
+from isophase.analysis.lattices.phase_field import CORE, check_phase, slabs
 
 NAMES = ("structure_factor", "radial", "centred", "wavenumber_row", "wavenumber_col", "defined")
 

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse
 import xarray as xr
 
-from analysis.phase_field import CORE, check_phase, check_rings, slabs
+from isophase.analysis.lattices.phase_field import CORE, check_phase, check_rings, slabs
 
 
 def relative_to_wave(phase: xr.DataArray, wavenumber_row: xr.DataArray, wavenumber_col: xr.DataArray) -> xr.DataArray:
@@ -15,7 +15,7 @@ def relative_to_wave(phase: xr.DataArray, wavenumber_row: xr.DataArray, wavenumb
 
     Neighbouring rings may lock in anti-phase (Q = pi) or with a lag. There the difference of neighbours is no small
     angle: near pi it is as well +pi as -pi, so winding numbers are ambiguous, and every pair of neighbours looks like
-    a boundary. With Q from :func:`analysis.structure_factor.structure_factor` (``wavenumber_row`` and ``_col``:
+    a boundary. With Q from :func:`structure_factor.structure_factor` (``wavenumber_row`` and ``_col``:
     a mode of the lattice, so nothing breaks at a periodic boundary), differences are small again wherever the rings are
     locked, and what remains are the defects of that order. In phase, Q = 0 and nothing changes.
 

@@ -6,7 +6,7 @@ Owns winding numbers; which rings lie round a plaquette, and in what order, is t
 import numpy as np
 import xarray as xr
 
-from analysis.phase_field import CORE, SLAB, check_phase, check_rings
+from isophase.analysis.lattices.phase_field import CORE, SLAB, check_phase, check_rings
 
 NAMES = ("defects", "defects_positive", "defects_negative", "charge", "defined_plaquettes")
 LONG_NAMES = (
@@ -26,7 +26,7 @@ def winding_numbers(phase: xr.DataArray, plaquettes: np.ndarray) -> xr.DataArray
 
     A difference near pi is as well +pi as -pi. Where neighbours lock in anti-phase that is every one, and the winding
     numbers are noise: use ``winding_numbers(relative_to_wave(phase, Q_row, Q_col), plaquettes)``
-    (:func:`analysis.order_parameter.relative_to_wave`), which gives the vortices of the order at wavevector Q; or twice
+    (:func:`order_parameter.relative_to_wave`), which gives the vortices of the order at wavevector Q; or twice
     the phases, whose winding number 1 is half a turn of a phase that is defined up to its opposite.
 
     Parameters

@@ -12,8 +12,8 @@ import numpy as np
 import scipy.optimize
 import xarray as xr
 
-from analysis.fixed_points import Step, find_fixed_points_of_maps, sorted_eigenvalues
-from analysis.growth import flags
+from isophase.analysis.networks.fixed_points import Step, find_fixed_points_of_maps, sorted_eigenvalues
+from isophase.analysis.statistics import flags
 
 TYPES = ("none", "neimark_sacker", "flip", "fold", "pitchfork", "cannot_tell")
 NONE, NEIMARK_SACKER, FLIP, FOLD, PITCHFORK, CANNOT_TELL = range(6)
@@ -50,7 +50,7 @@ def find_bifurcations(branches: xr.Dataset) -> xr.Dataset:
 
     Parameters
     ----------
-    branches : one Dataset of :func:`analysis.fixed_points.continue_fixed_points`.
+    branches : one Dataset of :func:`isophase.analysis.networks.fixed_points.continue_fixed_points`.
 
     Returns
     -------

@@ -3,21 +3,16 @@
 Takes iterations, NaN for never; finding them is the matter of ``bifurcations`` and of the learning phases.
 """
 
-import warnings
-from typing import Any
-
 import numpy as np
 import scipy.special
 import scipy.stats
 import xarray as xr
 
-from analysis.growth import flags
-from analysis.orbits import wilson
+from isophase.analysis.statistics import bootstrap, flags, wilson
 
 OUTCOMES = ("both", "bifurcation_only", "transition_only", "neither")
 STATES = ("measured", "cannot_tell")
 MEASURED, CANNOT_TELL = range(2)
-RESAMPLES = 4999
 
 
 def coincidence(
@@ -98,9 +93,9 @@ def _median(difference: np.ndarray, fewest: int, confidence: float, seed: int) -
         return middle, np.nan, np.nan
     if np.ptp(difference) == 0:
         return middle, middle, middle
-    low, high = _bootstrap((difference,), np.median, confidence, seed, "BCa", vectorized=True)
+    low, high = bootstrap((difference,), np.median, confidence, seed, "BCa", vectorized=True)
     if not np.isfinite([low, high]).all():
-        low, high = _bootstrap((difference,), np.median, confidence, seed, "percentile", vectorized=True)
+        low, high = bootstrap((difference,), np.median, confidence, seed, "percentile", vectorized=True)
     return middle, low, high
 
 
@@ -110,7 +105,7 @@ def _rank(first: np.ndarray, second: np.ndarray, fewest: int, confidence: float,
     rank = float(_spearman(first, second))
     if len(first) < fewest:
         return rank, np.nan, np.nan
-    return rank, *_bootstrap((first, second), _spearman, confidence, seed, "percentile", vectorized=True, paired=True)
+    return rank, *bootstrap((first, second), _spearman, confidence, seed, "percentile", vectorized=True, paired=True)
 
 
 def _spearman(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -119,13 +114,3 @@ def _spearman(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
     ranks = [values - values.mean(axis=axis, keepdims=True) for values in ranks]
     norm = np.sqrt((ranks[0] ** 2).sum(axis=axis) * (ranks[1] ** 2).sum(axis=axis))
     return (ranks[0] * ranks[1]).sum(axis=axis) / np.where(norm > 0, norm, 1.0)
-
-
-def _bootstrap(samples: Any, statistic: Any, confidence: float, seed: int, method: str,
-               **options: Any) -> tuple[float, float]:  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
-        found = scipy.stats.bootstrap(samples, statistic, confidence_level=confidence, n_resamples=RESAMPLES,
-                                      method=method, rng=np.random.default_rng(seed), **options)  # fmt: skip
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)

@@ -1,0 +1,1 @@
+"""Lattices of rings and of Kuramoto oscillators, and uncoupled rings: one measurement per file."""
