@@ -1,4 +1,4 @@
-"""The one plotting style: panels, colours, legends, and the schemes of a summary with their labels."""
+"""The one plotting style: panels, colours, markers and legends."""
 
 import itertools
 import math
@@ -11,6 +11,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from isophase.analysis.schemes import others, schemes
+
 STYLE: dict[Any, Any] = {
     "figure.dpi": 130,
     "savefig.bbox": "tight",
@@ -22,38 +24,9 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.4,
 }
-
-
 MARKERS = "osD^vP*X"
-
-
 MAX_CURVES = 10  # more in one panel cannot be told apart
-
-
 PANELS_PER_ROW = 3
-
-
-INNER = ("time", "seed", "distance", "row", "col")  # dimensions of a measurement; all others are axes of the grid
-
-
-def schemes(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
-    """Every combination of the grid axes of a dataset: its label, and the dataset there."""
-    dims = grid_axes(dataset)
-    for position in itertools.product(*(range(dataset.sizes[dim]) for dim in dims)):
-        part = dataset.isel(dict(zip(dims, position, strict=True)))
-        values = [part[dim].item() for dim in dims]
-        label = ", ".join(v if isinstance(v, str) else f"{dim} {v:g}" for dim, v in zip(dims, values, strict=True))
-        yield label or str(dataset.attrs.get("kind", "all")), part
-
-
-def grid_axes(dataset: xr.Dataset) -> list[str]:
-    """Names of the grid axes of a dataset, seeds apart."""
-    return [str(dim) for dim in dataset.dims if dim in dataset.coords and dim not in INNER]
-
-
-def numeric_axes(summary: xr.Dataset) -> list[str]:
-    """The grid axes along which a curve can be drawn: three numbers or more."""
-    return [dim for dim in grid_axes(summary) if summary[dim].dtype.kind in "iuf" and summary.sizes[dim] >= 3]
 
 
 def logarithmic(panel: Axes, axis: str) -> None:
@@ -66,13 +39,6 @@ def logarithmic(panel: Axes, axis: str) -> None:
         panel.set_xscale("log")
     if "y" in axis and (points[drawn, 1] > 0).any():
         panel.set_yscale("log")
-
-
-def others(summary: xr.Dataset, axis: str) -> Iterator[tuple[str, xr.Dataset]]:
-    """Every combination of the grid axes but one: its label, and the dataset along that one."""
-    for label, part in schemes(summary.isel({axis: 0})):
-        chosen = {dim: part[dim].item() for dim in grid_axes(summary) if dim != axis}
-        yield label, summary.sel(chosen)
 
 
 def coloured(summary: xr.Dataset, without: str = "") -> Iterator[tuple[Any, tuple[str, xr.Dataset]]]:

@@ -16,7 +16,14 @@ NORMAL_95 = 1.959963984540054  # quantile of the normal distribution at 97.5 %
 
 
 def flags(states: tuple[str, ...]) -> dict[str, Any]:
+    """CF attributes of a variable that holds the position of a state in ``states``."""
     return {"flag_values": np.arange(len(states), dtype=np.int8), "flag_meanings": " ".join(states)}
+
+
+def is_flag(variable: xr.DataArray, meaning: str) -> xr.DataArray:
+    """Where a variable with CF flags holds the value of a meaning."""
+    values, meanings = np.atleast_1d(variable.attrs["flag_values"]), variable.attrs["flag_meanings"].split()
+    return variable == values[meanings.index(meaning)]
 
 
 def present_seeds(without: np.ndarray) -> np.ndarray:

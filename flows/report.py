@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from isophase.analysis import drawing
+from isophase.analysis import schemes
 from isophase.analysis.lattices import figures as plots
 from isophase.analysis.lattices import orbit_figures as orbit_plots
 from isophase.analysis.networks import figures as training_plots
@@ -114,7 +114,7 @@ def lattice_figures(summaries: Mapping[str, xr.Dataset], sizes: Mapping[str, xr.
         "correlations": plots.correlations(summaries),
         "evolution": plots.evolution(summaries),
     }
-    axes = dict.fromkeys(axis for summary in summaries.values() for axis in drawing.numeric_axes(summary))
+    axes = dict.fromkeys(axis for summary in summaries.values() for axis in schemes.numeric_axes(summary))
     drawn |= {f"against-{axis}": plots.along_axis(summaries, axis) for axis in axes}
     along_hops = {name: s for name, s in summaries.items() if "dt" in s.coords and s["dt"].ndim == 1}
     if along_hops:
@@ -174,7 +174,7 @@ def _length_lines(summaries: Mapping[str, xr.Dataset]) -> Iterable[tuple[str, ..
     for group, summary in summaries.items():
         states = summary["state"].attrs["flag_meanings"].split()
         growth_states = summary["growth_state"].attrs["flag_meanings"].split()
-        for label, part in drawing.schemes(summary):
+        for label, part in schemes.schemes(summary):
             lengths = [_length(part, suffix) for suffix in ("", "_fit", "_second_moment")]
             state = states[int(part["state"])].replace("_", " ")
             if bool(part.get("delay_limited", False)):
@@ -219,8 +219,8 @@ def size_rows(sizes: Mapping[str, xr.Dataset]) -> Rows:
 def _size_lines(sizes: Mapping[str, xr.Dataset]) -> Iterable[tuple[str, ...]]:
     for name, dataset in sizes.items():
         verdicts = dataset["finite_size_state"].attrs["flag_meanings"].split()
-        for label, part in drawing.schemes(dataset.drop_dims("size")):
-            used = dataset["used"].sel({dim: part[dim] for dim in drawing.grid_axes(dataset) if dim != "size"})
+        for label, part in schemes.schemes(dataset.drop_dims("size")):
+            used = dataset["used"].sel({dim: part[dim] for dim in schemes.grid_axes(dataset) if dim != "size"})
             dof = int(part["dof"])
             yield (
                 label,

@@ -19,10 +19,9 @@ from isophase.analysis.drawing import (
     coloured,
     legend,
     logarithmic,
-    others,
     panel_grid,
-    schemes,
 )
+from isophase.analysis.schemes import others, schemes
 
 MAX_MAPS = 6
 SPACINGS = "correlation length (ring spacings)"

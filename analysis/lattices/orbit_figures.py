@@ -9,8 +9,9 @@ import xarray as xr
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from isophase.analysis.drawing import MARKERS, STYLE, grid_axes, schemes
+from isophase.analysis.drawing import MARKERS, STYLE
 from isophase.analysis.lattices.orbits import PARAMETERS
+from isophase.analysis.schemes import grid_axes, schemes
 from isophase.kernels.orbits import NOT_SETTLED, UNDEFINED, firing_time
 
 CURVE_POINTS = 600

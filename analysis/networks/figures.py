@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from isophase.analysis.drawing import MARKERS, PANELS_PER_ROW, STYLE, grid_axes, panel_grid, schemes
+from isophase.analysis.drawing import MARKERS, PANELS_PER_ROW, STYLE, panel_grid
 from isophase.analysis.networks.attractors import CYCLE
 from isophase.analysis.networks.attractors import STATES as ATTRACTORS
 from isophase.analysis.networks.automaton_diagram import state_diagram
@@ -18,6 +18,7 @@ from isophase.analysis.networks.last_network import task_of
 from isophase.analysis.networks.learning_phases import TD_TRANSITION
 from isophase.analysis.networks.oscillator import gradient
 from isophase.analysis.networks.training import oscillates
+from isophase.analysis.schemes import grid_axes, schemes
 
 MAX_PANELS = 12
 Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]

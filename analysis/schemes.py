@@ -1,0 +1,61 @@
+"""The schemes of a group of a store, or of its summary: positions on its grid axes, with labels and parameters."""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import xarray as xr
+
+
+def schemes(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
+    """Every scheme of a group or of its summary that was reduced: its label, and the dataset at its position.
+
+    A scheme is a combination of positions on the grid axes, seeds apart. The dataset there says in
+    ``attrs["parameters"]`` the parameters of that scheme.
+    """
+    dims = grid_axes(dataset)
+    for position in itertools.product(*(range(dataset.sizes[dim]) for dim in dims)):
+        part = at_position(dataset, dict(zip(dims, position, strict=True)))
+        if "reduction_error" in part and part["reduction_error"].item():
+            continue
+        values = [part[dim].item() for dim in dims]
+        label = ", ".join(v if isinstance(v, str) else f"{dim} {v:.12g}" for dim, v in zip(dims, values, strict=True))
+        yield label or str(dataset.attrs.get("kind", "all")), part
+
+
+def at_position(dataset: xr.Dataset, position: Mapping[str, int]) -> xr.Dataset:
+    """A dataset at a position on some of its grid axes, with the parameters that it has there."""
+    part = dataset.isel(position)
+    values = json.loads(dataset.attrs.get("parameters", "{}"))
+    for axis in _axes(dataset):
+        if axis["name"] in position:
+            number = axis["labels"].index(part[axis["name"]].item())
+            values |= {name: column[number] for name, column in axis["values"].items()}
+    return part.assign_attrs(parameters=json.dumps(values))
+
+
+def parameters(dataset: xr.Dataset) -> dict[str, Any]:
+    """The parameters of a point or scheme, as the dataset of it says."""
+    return json.loads(dataset.attrs["parameters"])
+
+
+def _axes(dataset: xr.Dataset) -> list[dict[str, Any]]:
+    return json.loads(dataset.attrs.get("axes", "[]"))
+
+
+def grid_axes(dataset: xr.Dataset) -> list[str]:
+    """Names of the grid axes of a group or of its summary, seeds apart."""
+    return [axis["name"] for axis in _axes(dataset) if axis["name"] in dataset.dims and axis["name"] != "seed"]
+
+
+def numeric_axes(summary: xr.Dataset) -> list[str]:
+    """The grid axes along which a curve can be drawn: three numbers or more."""
+    return [dim for dim in grid_axes(summary) if summary[dim].dtype.kind in "iuf" and summary.sizes[dim] >= 3]
+
+
+def others(summary: xr.Dataset, axis: str) -> Iterator[tuple[str, xr.Dataset]]:
+    """Every combination of the grid axes but one: its label, and the dataset along that one."""
+    for label, part in schemes(summary.isel({axis: 0})):
+        chosen = {dim: part[dim].item() for dim in grid_axes(summary) if dim != axis}
+        yield label, summary.sel(chosen)
