@@ -21,6 +21,10 @@ class Summaries:
     across: Mapping[str, xr.Dataset] = field(default_factory=dict)
 
 
+def _no_names(template: xr.Dataset) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Reduction:
     """From the finished points of a group to its summary.
@@ -40,7 +44,7 @@ class Reduction:
     """
 
     summarise: Callable[[xr.Dataset], xr.Dataset]
-    names: Callable[[xr.Dataset], Mapping[str, str]]
+    names: Callable[[xr.Dataset], Mapping[str, str]] = _no_names
     measure: Callable[..., xr.Dataset] | None = None
     across: Callable[[Mapping[str, xr.Dataset]], dict[str, xr.Dataset]] | None = None
 

@@ -2,21 +2,21 @@
 
 import contextlib
 import re
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from prefect.artifacts import (
-    create_link_artifact,
-    create_markdown_artifact,
-    create_progress_artifact,
-    update_progress_artifact,
-)
-from prefect.context import FlowRunContext
-
+from isophase.analysis.tables import Table
+from isophase.flows.formats import markdown
 from isophase.sweeps.store import is_url
 
 POST_SECONDS = 3.0  # between two updates of the progress
+
+
+def _in_flow_run() -> bool:
+    context = sys.modules.get("prefect.context")  # nothing is imported for a run without Prefect
+    return context is not None and context.FlowRunContext.get() is not None
 
 
 @contextlib.contextmanager
@@ -25,9 +25,11 @@ def progress(name: str, share_done: Callable[[], float]) -> Iterator[None]:
 
     A thread of its own posts it: a server that has gone away must not hold up the work.
     """
-    if FlowRunContext.get() is None:
+    if not _in_flow_run():
         yield
         return
+    from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
     artifact = create_progress_artifact(100 * share_done(), key=_key(f"{name}-progress"), description=name)
     ended = threading.Event()
 
@@ -49,17 +51,19 @@ def progress(name: str, share_done: Callable[[], float]) -> Iterator[None]:
 
 def link(name: str, target: str, description: str) -> None:
     """Link to a URL or a local path, with a line that says what it is."""
-    if FlowRunContext.get() is not None:
+    if _in_flow_run():
+        from prefect.artifacts import create_link_artifact
+
         url = target if is_url(target) else Path(target).absolute().as_uri()
         create_link_artifact(url, link_text=target, key=_key(name), description=description)
 
 
-def table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """A table with a title, in Markdown."""
-    if FlowRunContext.get() is not None:
-        rows = [header, ["---"] * len(header), *lines]
-        text = "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows)
-        create_markdown_artifact(f"**{title}**\n\n{text}", key=_key(title), description=title)
+def table(table: Table) -> None:
+    """A table with its title, in Markdown."""
+    if _in_flow_run():
+        from prefect.artifacts import create_markdown_artifact
+
+        create_markdown_artifact(markdown(table), key=_key(table.key), description=table.title)
 
 
 def _key(text: str) -> str:

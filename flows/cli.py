@@ -12,7 +12,8 @@ from typing import Any
 
 EXIT_CODES = """exit codes:
   0  all points of the sweep are done
-  1  the run ended, but some points failed; `isophase status STORE` shows their errors
+  1  the run ended, but some points failed, or parts of the reduction or figures, which are left out; the errors are
+     shown, and those of points by `isophase status STORE`
   2  bad arguments or a bad sweep file; nothing was started
   3  the store, the scheduler or the machine gave way; run the same command again to go on
   130  interrupted; run the same command again to go on
@@ -28,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of every command."""
     root = argparse.ArgumentParser(
         prog="isophase",
-        description="Parameter sweeps over rings of neurons and lattices of ring oscillators.",
+        description="Parameter sweeps for the collective dynamics of recurrent networks.",
         epilog="example:\n  isophase study quickstart\n\n" + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -77,10 +78,24 @@ def parser() -> argparse.ArgumentParser:
     reduce.add_argument(
         "--refine",
         action="store_true",
-        help="train networks again up to their bifurcations, to locate these between two updates",
+        help="run points again, to look between what they recorded; of kinds that can",
     )
     cluster_arguments(reduce)
     figures_argument(reduce)
+
+    report = command(
+        "report",
+        "show a reduced store",
+        "Print the tables of a reduced store and draw its figures, or write the tables in another format:\n"
+        "CSV and JSON hold values with their uncertainties, not what a person reads.",
+        "isophase report results/sharing.zarr --format csv",
+    )
+    report.add_argument("store", metavar="STORE", help="local path or URL of a reduced store")
+    report.add_argument(
+        "--format", choices=("terminal", "markdown", "html", "csv", "json"), default="terminal",
+        help="of the tables, on standard output; figures are drawn with terminal alone [%(default)s]",
+    )  # fmt: skip
+    figures_argument(report)
 
     study = command(
         "study",
@@ -230,12 +245,31 @@ def _reduce(options: argparse.Namespace) -> int:
     _check_places(options.scheduler, options.figures, options.performance_report)
     from isophase.flows import embedded
     from isophase.flows.reduce import run_reduce
-    from isophase.flows.report import report
+    from isophase.flows.report import report_of, show
 
     embedded.start()
-    run_reduce(store, options.scheduler, options.workers, options.performance_report, options.refine)
-    report(store, options.figures)
-    return 0
+    summary = run_reduce(store, options.scheduler, options.workers, options.performance_report, options.refine)
+    _, failed = show(report_of(store), options.figures)
+    return _left_out(len(summary.failures), failed)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from isophase.flows.report import print_tables, report_of, show
+
+    report = report_of(options.store)
+    if options.format != "terminal":
+        print_tables(list(report.tables.values()), options.format)
+        return 0
+    _check_places(None, options.figures)
+    _, failed = show(report, options.figures)
+    return _left_out(0, failed)
+
+
+def _left_out(parts: int, figures: int) -> int:
+    """Say what of a reduction is not there; returns the exit code."""
+    if parts or figures:
+        print(f"left out: {parts} parts of the reduction, {figures} figures; their errors are above", file=sys.stderr)
+    return 1 if parts or figures else 0
 
 
 def _study(options: argparse.Namespace) -> int:
@@ -259,15 +293,17 @@ def _study(options: argparse.Namespace) -> int:
         options.figures,
         performance_report=options.performance_report,
     )
-    print_run(summary)
-    return 1 if summary.failed else 0
+    print_run(summary.run)
+    if summary.reduction is not None:
+        _left_out(len(summary.reduction.failures), summary.figures_failed)
+    return 0 if summary.complete else 1
 
 
 def _compare(options: argparse.Namespace) -> int:
     from isophase.flows.report import compare
 
-    compare(options.stores, options.figures)
-    return 0
+    _, failed = compare(options.stores, options.figures)
+    return _left_out(0, failed)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -438,6 +474,7 @@ COMMANDS = {
     "run": _run,
     "reduce": _reduce,
     "study": _study,
+    "report": _report,
     "compare": _compare,
     "status": _status,
     "presets": _presets,

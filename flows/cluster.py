@@ -5,6 +5,7 @@ import itertools
 import logging
 import signal
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,7 +34,12 @@ class ClusterError(RuntimeError):
 
 
 @contextlib.contextmanager
-def cluster(scheduler: str | None = None, workers: int | None = None, report: str | None = None) -> Iterator[Client]:
+def cluster(
+    scheduler: str | None = None,
+    workers: int | None = None,
+    report: str | None = None,
+    client: Client | None = None,
+) -> Iterator[Client]:
     """A client of the scheduler at ``scheduler``, or of a cluster of local processes that ends with the context.
 
     Parameters
@@ -42,33 +48,44 @@ def cluster(scheduler: str | None = None, workers: int | None = None, report: st
         of ``tls://`` are those of Dask's configuration, see ``isophase.flows.certs``.
     workers : processes of the local cluster, one thread each; None: one per core.
     report : file for Dask's performance report of what runs in the context, HTML.
+    client : a client that is there already, and stays; of whatever cluster, in this process too (``inproc://``).
 
     Raises
     ------
     ClusterError : nothing answers at the address, the scheduler there has no workers and gets none, or a worker's
         packages are of other versions than those here.
     """
+    if client is not None:
+        if client.asynchronous:
+            raise ClusterError("client: is asynchronous; must be one that was made without asynchronous=True")
+        if client.status != "running":
+            raise ClusterError(f"client: is {client.status}; must be connected to a scheduler")
+        _check_workers(client, client.scheduler_info()["address"])
+        with _reported(client, report):
+            yield client
+        return
     if scheduler is not None:
         try:
             get_address_host_port(scheduler, strict=True)
             if scheduler.startswith("tls://") and dask.config.get("distributed.comm.tls.ca-file", None) is None:
                 raise ValueError("tls:// needs certificates: set DASK_CONFIG=DIR/dask.yaml of `isophase certs DIR`")
-            client = Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
+            remote = Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ClusterError(f"scheduler {scheduler}: not reachable: {reason}") from None
-        with client:
-            _check_workers(client, scheduler)
-            with _reported(client, report):
-                yield client
+        with remote:
+            _check_workers(remote, scheduler)
+            with _reported(remote, report):
+                yield remote
         return
     with (
         dask.config.set({"distributed.worker.daemon": False}),
+        _script_apart(),
         _local_cluster(workers or dask.system.CPU_COUNT) as local,
-        Client(local, set_as_default=False) as client,
-        _reported(client, report),
+        Client(local, set_as_default=False) as own,
+        _reported(own, report),
     ):
-        yield client
+        yield own
 
 
 def _reported(client: Client, path: str | None) -> contextlib.AbstractContextManager[Any]:
@@ -118,6 +135,23 @@ def _checked(flow_versions: Mapping[str, str], function: Callable[..., Any], *ca
     """The call, on a worker that may have joined after the cluster was checked."""
     _compare_versions(flow_versions, versions(), get_worker().address)
     return function(*call)
+
+
+@contextlib.contextmanager
+def _script_apart() -> Iterator[None]:
+    """Keep the script that runs this from the processes that are started, which would run it once more.
+
+    Nothing of it is missing there: what it defines reaches workers by value.
+    """
+    main = sys.modules["__main__"]
+    hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    for name in hidden:
+        setattr(main, name, None)
+    try:
+        yield
+    finally:
+        for name, value in hidden.items():
+            setattr(main, name, value)
 
 
 def _local_cluster(workers: int) -> LocalCluster:

@@ -3,7 +3,7 @@
 [nightly]                      # the deployment's name
 flow = "study"                 # or "sweep", "reduce"
 sweep = "growth"               # a preset, or a TOML file beside this one
-store = "s3://results/growth.zarr"
+store = "s3://results/growth.zarr"   # or a path, relative to this file as all paths in it are
 more_seeds = 2                 # any other parameter of the flow
 cron = "0 2 * * *"             # in UTC; or interval = 3600, in seconds; neither: started by hand
 """
@@ -24,10 +24,11 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError, create_
 from isophase.flows.reduce import run_reduce
 from isophase.flows.study import run_study
 from isophase.flows.sweep import run_sweep
-from isophase.sweeps.store import resolve, zarr_store
+from isophase.sweeps.store import is_url, resolve, zarr_store
 from isophase.sweeps.sweep import SweepError, load, presets, refusal
 
 FLOWS: dict[str, Flow[..., Any]] = {"sweep": run_sweep, "reduce": run_reduce, "study": run_study}
+PATHS = {"sweep", "store", "figures", "performance_report"}  # parameters of the flows, relative to the file
 SHORTEST_INTERVAL = 5  # seconds; Prefect plans a hundred runs ahead, and a run takes seconds to start
 
 
@@ -91,9 +92,10 @@ def _deployment(name: str, table: Any, path: Path, scheduler: str | None) -> Run
     cron, interval = values.pop("cron", None), values.pop("interval", None)
     if cron is not None and interval is not None:
         raise SweepError(f"interval={interval!r} {where}: must not stand beside cron={cron!r}")
+    for key in PATHS & values.keys():
+        if not is_url(values[key]) and not (key == "sweep" and values[key] in presets()):
+            values[key] = str(path.parent.absolute() / Path(values[key]).expanduser())
     if "sweep" in values:
-        if values["sweep"] not in presets():
-            values["sweep"] = str(path.parent.absolute() / values["sweep"])
         sweep = load(values["sweep"])
         if values.get("more_seeds") and all(axis.name != "seed" for axis in sweep.axes):
             raise SweepError(f"more_seeds={values['more_seeds']} {where}: the sweep has no axis `seed` to extend")

@@ -1,15 +1,34 @@
 """The flow ``study``: run a sweep, reduce it, and report on it."""
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import flow
 
 from isophase.flows import artifacts
 from isophase.flows.cluster import Workers
+from isophase.flows.points import SweepSummary
 from isophase.flows.reduce import run_reduce
-from isophase.flows.report import report
-from isophase.flows.sweep import NonNegative, SweepSummary, run_sweep
+from isophase.flows.reduction import ReduceSummary
+from isophase.flows.report import report_of, show
+from isophase.flows.sweep import NonNegative, run_sweep
 from isophase.sweeps.sweep import load
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """What a study did: its run, its reduction (None where no point was done), and how many figures failed."""
+
+    run: SweepSummary
+    reduction: ReduceSummary | None
+    figures_failed: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether no point and no part of the reduction or of the figures failed."""
+        reduced = self.reduction is not None and not self.reduction.failures
+        return reduced and not self.run.failed and not self.figures_failed
 
 
 @flow(name="study", flow_run_name="{sweep}")
@@ -22,7 +41,7 @@ def run_study(
     figures: str | None = None,
     more_seeds: NonNegative = 0,
     performance_report: str | None = None,
-) -> SweepSummary:
+) -> StudySummary:
     """Run what a store lacks of a sweep, reduce the store, print the table and draw the figures.
 
     Args:
@@ -45,8 +64,12 @@ def run_study(
         path = Path(performance_report)
         of_reduction = str(path.with_stem(f"{path.stem}-reduce"))
     summary = run_sweep(sweep, store, scheduler, workers, retry_failed, more_seeds, performance_report)
-    run_reduce(store, scheduler, workers, of_reduction)
-    paths = report(store, figures)
+    if not summary.done:
+        print("no point is done: there is nothing to reduce", file=sys.stderr)
+        return StudySummary(summary, None, 0)
+    reduction = run_reduce(store, scheduler, workers, of_reduction)
+    report = report_of(store)
+    paths, failed = show(report, figures)
     if paths:
         artifacts.link(f"{load(sweep).name}-figures", str(paths[0].parent), f"{len(paths)} figures")
-    return summary
+    return StudySummary(summary, reduction, failed)

@@ -10,16 +10,19 @@ import math
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import psutil
+import xarray as xr
 from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
 
-from isophase.sweeps.kinds import KINDS, Kind, Parameters, Record
+from isophase.sweeps.kinds import Kind, UnknownKindError, kind_named, names, register
+from isophase.sweeps.kinds.base import KEPT, Parameters, Record, arrays_of, located
 
 MAX_POINTS = 1_000_000  # the status of a group is held in memory by the flow, and a million is 11 days at one a second
 MAX_GROUPS = 1000  # every group is a folder of arrays that the flow opens when it starts
@@ -30,31 +33,8 @@ MAX_MESSAGE = 1000  # characters of an error that shows a value
 MAX_DEPTH = 32  # of tables and lists in a sweep file; what walks them would end in a RecursionError
 MAX_DIGITS = 1000  # of an integer in a sweep file; Python refuses to print those of more than 4300
 LABELS = {"i": "integers", "f": "numbers with a fraction", "U": "text", "b": "truth values"}  # by kind of numpy dtype
-# What the store keeps beside the recorded variables, and what summaries call their own: no names for a zipped axis.
-RESERVED = (
-    "status", "error", "wall_time", "summary", "time", "row", "col", "distance", "radial_distance", "size", "shell",
-    "plaquette", "seed", "seeds", "n_seeds", "correlation", "correlated_rings", "noise", "defined", "delay_limited",
-    "switching_rate", "xi", "xi_inf", "xi_infinite", "state", "finite_size_state", "growth_state", "steady",
-    "time_to_steady", "drift", "slope", "size_exponent", "used", "beyond_quarter", "chi2", "dof", "p_value",
-    "growth_exponent", "growth_exponent_change", "growth_t_min", "growth_t_max", "order", "local_order",
-    "wavenumber_row", "wavenumber_col", "defects", "defects_positive", "defects_negative", "domains", "domain_size",
-    "domain_size_weighted", "largest_domain", "boundary", "boundary_density", "pulses", "outcome", "count", "share",
-    "period", "period_unsettled", "closed_form", "deviation", "captured", "transient", "relaxation_time", "unevenness",
-    "orbits", "n_states", "undefined", "coexisting",
-    "accuracy_full", "accuracy_restricted", "attractor", "attractor_period", "axis", "bifurcation", "bifurcation_angle",
-    "bifurcation_type", "both", "branch", "counting_probe", "counting_probe_r2", "counting_rank_correlation",
-    "eigenvalue", "eigenvalue_imag", "eigenvalue_real", "encoding_correlation", "encoding_p_value", "final_td_accuracy",
-    "final_td_balanced_accuracy", "first_bifurcation", "first_bifurcation_angle", "first_bifurcation_symbol",
-    "first_bifurcation_type", "fixed_points", "leading_angle", "leading_modulus", "learned", "lyapunov", "measured",
-    "median_difference", "modulus_at_halfway", "n_failed", "plane_states", "plateau", "plateau_share",
-    "rank_correlation", "rotation", "rotation_number", "second_stable", "share_converged", "stable_fixed_points",
-    "driven_attractor", "driven_lyapunov", "driven_period", "driven_word", "orbit_step", "plane_fixed_points",
-    "plane_orbit", "refined", "symbol_difference", "then_orbit_lost", "then_orbit_returns",
-    "td_four_fifths", "td_halfway", "td_learned", "td_leaves_base", "td_transition", "then_bifurcation",
-    "then_bifurcation_type", "ti_learned", "then_plateau", "then_plateau_share", "then_td_four_fifths",
-    "then_td_halfway", "then_td_learned", "then_td_leaves_base", "then_td_transition", "then_ti_learned",
-)  # fmt: skip
-DERIVED = re.compile(r"(_(error|fit|second_moment|modulo_pi|without|reason|lower_bound|low|high|90))+$")
+SUMMARISED = ("n_failed", "n_unmeasured", "reduction_error")  # what every summary holds of its scheme
+RANGE = {"start", "count", "stop", "step"}  # keys of a range; with lists under them they are parameters
 SECTIONS = ("kind", "title", "cost", "seed", "axes", "fixed", "record")
 
 
@@ -128,11 +108,25 @@ class Axis:
 class Group:
     """The points of one shape: grid axes, and the parameters that all of its points have in common."""
 
-    kind: Kind
+    kind_name: str
     name: str
     axes: tuple[Axis, ...]
     fixed: Mapping[str, Any]
-    record: Record
+    recorded: Mapping[str, Any]
+
+    @cached_property
+    def kind(self) -> Kind:
+        """UnknownKindError where this process does not know it."""
+        return kind_named(self.kind_name)
+
+    @cached_property
+    def record(self) -> Record:
+        return self.kind.record.model_validate(self.recorded)
+
+    @cached_property
+    def template(self) -> xr.Dataset:
+        """What a point of the group yields."""
+        return self.kind.template(self.first(), self.record)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -153,12 +147,13 @@ class Group:
 
     def nbytes(self) -> int:
         """Bytes that the group's recorded arrays take before compression."""
-        return self.n_points * sum(v.nbytes for v in self.kind.variables(self.first(), self.record).values())
+        return self.n_points * sum(array.nbytes for array in arrays_of(self.template).values())
 
     def seconds(self) -> float:
         """Estimated time of all points on one core."""
         return sum(
-            self.kind.estimate(self.point(index), self.record) * repeats for index, repeats in self.distinct_points()
+            self.kind.cost(self.point(index), self.record).seconds * repeats
+            for index, repeats in self.distinct_points()
         )
 
     def distinct_points(self) -> Iterator[tuple[tuple[int, ...], int]]:
@@ -214,8 +209,9 @@ class Sweep:
             fixed = dict(self.fixed)
             for values, _ in combination:
                 fixed |= values
-            group = Group(self.kind, "", tuple(axis for _, axis in combination if axis), fixed, self.record)
-            groups.append(Group(self.kind, self.kind.group_name(group.first()), group.axes, fixed, self.record))
+            axes = tuple(axis for _, axis in combination if axis)
+            group = Group(self.kind.name, "", axes, fixed, self.record.model_dump(mode="json"))
+            groups.append(replace(group, name=self.kind.group_name(group.first())))
         return groups
 
     def definition(self) -> dict[str, Any]:
@@ -273,10 +269,8 @@ def parse(table: Mapping[str, Any], name: str = "sweep", where: str = "the sweep
     for key, value in table.items():
         _refuse_unprintable(key, value, where)
     if "kind" not in table:
-        raise SweepError(f"kind in {where}: must be given: one of {', '.join(KINDS)}")
-    kind = KINDS.get(table["kind"]) if isinstance(table["kind"], str) else None
-    if kind is None:
-        raise SweepError(f"kind={table['kind']!r} in {where}: must be one of {', '.join(KINDS)}")
+        raise SweepError(f"kind in {where}: must be given: one of {', '.join(names())}, or module:function")
+    kind = _kind(table["kind"], where)
     seed = table.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**128:
         raise SweepError(f"seed={seed!r} in {where}: must be an integer from 0 to 2**128 - 1")
@@ -313,7 +307,7 @@ def parse(table: Mapping[str, Any], name: str = "sweep", where: str = "the sweep
             for index, _ in group.distinct_points():
                 point = group.point(index)
                 kind.check(point, record)
-                if (need := kind.memory(point, record)) > have:
+                if (need := kind.cost(point, record).nbytes) > have:
                     raise ValueError(
                         f"{group.name}: a point takes about {need:,} bytes of memory; must be at most the {have:,} of "
                         "this machine"
@@ -354,7 +348,7 @@ def _axis(name: str, value: Any, kind: Kind, where: str) -> Axis:
         _known_parameter(name, kind, at)
         values = {name: value}
         labels = value
-    elif isinstance(value, Mapping) and set(value) & {"start", "count", "stop", "step"}:
+    elif isinstance(value, Mapping) and set(value) & RANGE and not any(isinstance(v, list) for v in value.values()):
         if set(value) not in ({"start", "count"}, {"start", "stop", "step"}):
             raise SweepError(f"{at}: {value!r} must be a range {{start, count}} or {{start, stop, step}}")
         _known_parameter(name, kind, at)
@@ -386,8 +380,8 @@ def _axis(name: str, value: Any, kind: Kind, where: str) -> Axis:
         raise SweepError(f"{at}: must have at least one value")
     if not name.isidentifier():
         raise SweepError(f"{at}: an axis is named by letters, digits and _")
-    if tuple(values) != (name,) and (name in kind.parameters.model_fields or DERIVED.sub("", name) in RESERVED):
-        raise SweepError(f"{at}: a zipped axis must not be named like a parameter, or like what a summary holds")
+    if tuple(values) != (name,) and name in kind.parameters.model_fields:
+        raise SweepError(f"{at}: a zipped axis must not be named like a parameter")
     for label in labels:
         if not isinstance(label, str | int | float | bool) or (isinstance(label, float) and not math.isfinite(label)):
             raise SweepError(f"axes.{name}={label!r} in {where}: must be a finite number, text or a truth value")
@@ -429,14 +423,30 @@ def _check_groups(sweep: Sweep, where: str) -> None:
 
 
 def _check_names(sweep: Sweep, where: str) -> None:
-    """Refuse a zipped axis that is named like anything that the kind records."""
-    first, kind = sweep.groups()[0].first(), sweep.kind
-    variables = kind.variables(first, sweep.record)
-    dims = {dim for variable in variables.values() for dim in variable.dims}
-    taken = dims | set(variables) | set(kind.coordinates(first, sweep.record)) | set(kind.scalars)
-    for axis in sweep.axes:
-        if axis.parameters != (axis.name,) and axis.name in taken:
-            raise SweepError(f"axes.{axis.name} in {where}: must not be named like what kind {kind.name!r} records")
+    """Refuse a zipped axis that is named like anything that the kind records, or that its summaries hold."""
+    zipped = [axis.name for axis in sweep.axes if axis.parameters != (axis.name,)]
+    if not zipped:
+        return
+    kind, template = sweep.kind, sweep.groups()[0].template
+    recorded = {*map(str, template.variables), *map(str, template.dims), *KEPT}
+    summarised = {*located(kind.reduction).names(template), *SUMMARISED}
+    for name in zipped:
+        if name in recorded:
+            raise SweepError(f"axes.{name} in {where}: must not be named like what kind {kind.name!r} records")
+        if name in summarised:
+            raise SweepError(f"axes.{name} in {where}: must not be named like what summaries of {kind.name!r} hold")
+
+
+def _kind(value: Any, where: str) -> Kind:
+    if isinstance(value, Kind):
+        register(value)
+        return value
+    try:
+        if isinstance(value, str):
+            return kind_named(value)
+    except UnknownKindError as error:
+        raise SweepError(f"{error} (in {where})") from None
+    raise SweepError(f"kind={value!r} in {where}: must be one of {', '.join(names())}, or module:function")
 
 
 def _range(table: Mapping[str, Any], at: str) -> list[Any]:

@@ -1,8 +1,11 @@
-"""Run a sweep in this process, shard by shard, without Prefect or Dask: the plain reference of the flows."""
+"""Run and reduce a sweep in this process, without Prefect or Dask: the plain reference of the flows."""
 
 from collections.abc import Callable
 
-from isophase.sweeps.store import Shard, SweepStore, compute_shard, exclusive
+from isophase.flows.reduction import Failure, Part, finished, gather, kind_of, parts_of, reduce_across, reduce_part
+from isophase.flows.report import report_of
+from isophase.sweeps.kinds.base import located
+from isophase.sweeps.store import Shard, SweepStore, compute_shard, exclusive, write_summaries
 from isophase.sweeps.sweep import Sweep
 
 
@@ -21,3 +24,26 @@ def run_serially(
             store.flush()
             ran += len(shard.points)
     return ran
+
+
+def reduce_serially(location: str) -> list[Failure]:
+    """Reduce the finished points of a store; returns what had to be left out."""
+    kind = kind_of(location)
+    reduction = located(kind.reduction)
+    summaries, failures = {}, []
+    for name, dataset in finished(location).items():
+        found = [reduce_part(Part(location, name, part, kind)) for part in parts_of(dataset, reduction)]
+        summary, failed = gather(dataset, found, reduction)
+        failures += failed
+        if summary is not None:
+            summaries[name] = summary
+    across, failed = reduce_across(reduction, summaries)
+    write_summaries(location, summaries | across)
+    return failures + failed
+
+
+def study_serially(location: str, sweep: Sweep):
+    """What the flow ``study`` does up to its report, which is returned; nothing may be left out."""
+    run_serially(location, sweep)
+    assert reduce_serially(location) == []
+    return report_of(location)

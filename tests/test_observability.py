@@ -10,9 +10,8 @@ import pytest
 from distributed import Client, LocalCluster
 
 import isophase
-from isophase.flows.sweep import WORK
-from isophase.sweeps.kinds import KINDS
-from isophase.sweeps.store import DONE, FAILED, SweepStore, _ObjectStore, exclusive, read, usage
+from isophase.sweeps.store import DONE, FAILED, SweepStore, exclusive, read, usage
+from isophase.sweeps.store.location import _ObjectStore
 from isophase.sweeps.sweep import load
 from tests.serial import run_serially
 from tests.test_command_line import run, write_sweep
@@ -59,10 +58,6 @@ def test_a_run_ends_with_a_line_of_figures_that_the_store_confirms(small):
     assert kernels == pytest.approx(group.bookkeeping["wall_time"].sum(), abs=0.051)
     assert kernels + overhead == pytest.approx(threads * seconds, abs=0.3)
     assert rate * seconds == pytest.approx(group.bookkeeping["n_switches"].sum(), rel=0.1)
-
-
-def test_every_kind_has_a_unit_of_work():
-    assert WORK.keys() == KINDS.keys()
 
 
 def test_the_performance_report_is_one_page_of_html(small):
@@ -138,7 +133,7 @@ def test_objects_are_counted_alike_on_a_disk_and_in_an_object_store(tmp_path, mo
     on_disk = usage(location)
     assert on_disk.keys() == {"square-6", "(metadata)"}
     bucket = _ObjectStore(obstore.LocalStore(location), read_only=True)
-    monkeypatch.setattr("isophase.sweeps.store.zarr_store", lambda _, read_only: bucket)
+    monkeypatch.setattr("isophase.sweeps.store.usage.zarr_store", lambda _, read_only: bucket)
     assert usage("s3://bucket/s.zarr") == on_disk
 
 

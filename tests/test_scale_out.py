@@ -11,7 +11,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from isophase.flows.cluster import ClusterError, cluster, fan_out, versions
-from isophase.flows.sweep import compute_run
+from isophase.flows.points import compute_run
 from isophase.sweeps.store import SweepStore, exclusive, tasks
 from isophase.sweeps.sweep import load
 from tests.serial import run_serially

@@ -18,13 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import isophase
+from isophase.flows.reduction import kind_of
 from isophase.sweeps.seeds import point_seed
 from isophase.sweeps.store import (
     DONE,
     StoreError,
     SweepStore,
-    _ObjectStore,
-    _process,
     compute_shard,
     exclusive,
     is_stale,
@@ -33,6 +32,8 @@ from isophase.sweeps.store import (
     tasks,
     write_summaries,
 )
+from isophase.sweeps.store.location import _ObjectStore
+from isophase.sweeps.store.lock import _process
 from isophase.sweeps.sweep import parse
 from tests.serial import run_serially
 
@@ -56,8 +57,8 @@ def computed_alone(sweep):
     for group in sweep.groups():
         for index in np.ndindex(group.shape):
             point = group.point(index)
-            (outcome,) = sweep.kind.run([(point, point_seed(sweep.seed, "lattice", point))], sweep.record)
-            results[point.size, point.private, point.seed] = outcome.arrays["phase"]
+            outcome = sweep.kind.run_point(point, point_seed(sweep.seed, "lattice", point), sweep.record)
+            results[point.size, point.private, point.seed] = outcome["phase"].values
     return results
 
 
@@ -185,8 +186,9 @@ def test_a_second_writer_is_refused_while_the_first_is_alive(tmp_path):
 def bucket(monkeypatch):
     """An object store in memory, behind every URL."""
     objects = pytest.importorskip("obstore.store").MemoryStore()
-    monkeypatch.setattr("isophase.sweeps.store.zarr_store", lambda *_, **__: _ObjectStore(objects))
-    monkeypatch.setattr("isophase.sweeps.store.SETTLE_SECONDS", 0.3)
+    for room in ("location", "lock", "status", "summaries", "worker"):
+        monkeypatch.setattr(f"isophase.sweeps.store.{room}.zarr_store", lambda *_, **__: _ObjectStore(objects))
+    monkeypatch.setattr("isophase.sweeps.store.lock.SETTLE_SECONDS", 0.3)
     return objects
 
 
@@ -215,13 +217,13 @@ def test_a_second_writer_of_an_object_store_is_refused_until_the_first_ends_or_f
         bucket.put(".writer", json.dumps(unknown).encode())
         with pytest.raises(StoreError, match="another run is writing"):
             exclusive(location).__enter__()
-    monkeypatch.setattr("isophase.sweeps.store.STALE_SECONDS", 0.0)
+    monkeypatch.setattr("isophase.sweeps.store.lock.STALE_SECONDS", 0.0)
     with exclusive(location):
         assert writer(bucket)["pid"] == os.getpid()
 
 
 def test_of_writers_that_begin_at_once_on_an_object_store_one_goes_on(bucket, monkeypatch):
-    monkeypatch.setattr("isophase.sweeps.store.SETTLE_SECONDS", 1.0)
+    monkeypatch.setattr("isophase.sweeps.store.lock.SETTLE_SECONDS", 1.0)
     both = threading.Barrier(4)
 
     def begin(_):
@@ -238,7 +240,7 @@ def test_of_writers_that_begin_at_once_on_an_object_store_one_goes_on(bucket, mo
 
 
 def test_a_writer_whose_object_store_was_taken_over_writes_no_status_and_leaves_the_lock(bucket, monkeypatch):
-    monkeypatch.setattr("isophase.sweeps.store.RENEW_SECONDS", 0.05)
+    monkeypatch.setattr("isophase.sweeps.store.lock.RENEW_SECONDS", 0.05)
     location = "s3://bucket/s.zarr"
     with exclusive(location):
         store = SweepStore.prepare(location, small_sweep())
@@ -258,7 +260,7 @@ def test_a_writer_that_could_not_say_for_too_long_that_it_lives_writes_no_status
     with exclusive("s3://bucket/s.zarr"):
         store = SweepStore.prepare("s3://bucket/s.zarr", small_sweep())
         store.flush()
-        monkeypatch.setattr("isophase.sweeps.store.STALE_SECONDS", 0.0)
+        monkeypatch.setattr("isophase.sweeps.store.lock.STALE_SECONDS", 0.0)
         with pytest.raises(StoreError, match="another run has taken it over"):
             store.flush()
 
@@ -334,13 +336,17 @@ def test_a_damaged_store_is_one_line_that_names_it_and_is_never_called_done(tmp_
     assert lines or name.endswith("c/0/0") or how == "list"
 
 
-def test_a_store_of_another_version_is_named_as_such(tmp_path):
+def test_a_store_of_an_unknown_kind_opens_and_tells_its_kind_where_that_is_needed(tmp_path):
     location = str(tmp_path / "s.zarr")
     run_serially(location, small_sweep())
     root = zarr.open_group(location, mode="r+", use_consolidated=False)
     root.attrs["sweep"] = json.dumps({**json.loads(root.attrs["sweep"]), "kind": "perceptron"})
-    with pytest.raises(StoreError, match="kind 'perceptron', written by another version"):
+    assert (isophase.open(location)["square-4"].status == DONE).all()
+    assert read(location).count() == {"pending": 0, "done": 6, "failed": 0}
+    with pytest.raises(StoreError, match="kind: the store has 'perceptron', the sweep 'lattice'"):
         run_serially(location, small_sweep())
+    with pytest.raises(StoreError, match=r"kind='perceptron': must be one of lattice, .*, or module:function"):
+        kind_of(location)
 
 
 def test_a_parameter_that_a_store_is_older_than_counts_as_its_default(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isophase.sweeps.kinds import KINDS
+from isophase.sweeps.kinds import BUILT_IN, kind_named
 from isophase.sweeps.seeds import point_seed
 from isophase.sweeps.sweep import SweepError, from_definition, load, parse, presets
 
@@ -160,7 +160,7 @@ def test_a_wrong_value_is_named_wherever_on_its_axis_it_stands(axes, message):
     assert str(refused.value) == message
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("kind", map(kind_named, BUILT_IN), ids=BUILT_IN)
 def test_every_parameter_is_checked_by_its_field_alone(kind):
     """The values of a long axis are checked by their field, without the model; combinations are for ``check``."""
     decorators = kind.parameters.__pydantic_decorators__

@@ -1,11 +1,68 @@
-"""The kinds of sweep: what a grid point's parameters are, what it records, and how it is computed."""
+"""The registry of kinds: a line for each of ours, loaded when asked for; other people's by ``module:name``, or by an
+entry point of the group ``isophase.kinds``."""
 
-from isophase.sweeps.kinds.base import Kind, Outcome, Parameters, Record, Variable
-from isophase.sweeps.kinds.flipflop import FLIPFLOP
-from isophase.sweeps.kinds.kuramoto import KURAMOTO
-from isophase.sweeps.kinds.lattice import LATTICE
-from isophase.sweeps.kinds.rings import RINGS
+from importlib import import_module
+from importlib.metadata import entry_points
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (LATTICE, KURAMOTO, RINGS, FLIPFLOP)}
+from isophase.sweeps.kinds.base import Kind
 
-__all__ = ["KINDS", "Kind", "Outcome", "Parameters", "Record", "Variable"]
+BUILT_IN = {
+    "lattice": "isophase.sweeps.kinds.lattice:Lattice",
+    "kuramoto": "isophase.sweeps.kinds.kuramoto:Kuramoto",
+    "rings": "isophase.sweeps.kinds.rings:Rings",
+    "flipflop": "isophase.sweeps.kinds.flipflop:Flipflop",
+}
+ENTRY_POINTS = "isophase.kinds"
+_LOADED: dict[str, Kind] = {}
+
+
+class UnknownKindError(LookupError):
+    """A kind that is not known here; the message names it and says why."""
+
+
+def names() -> list[str]:
+    """Names of the kinds that are known without their module."""
+    return [*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINTS))]
+
+
+def register(kind: Kind) -> None:
+    """Make a kind known in this process by its name."""
+    _LOADED[kind.name] = kind
+
+
+def kind_named(name: str) -> Kind:
+    """The kind of a name, ``module:name`` or the name of an entry point.
+
+    Raises
+    ------
+    UnknownKindError : there is none, or its module cannot be imported.
+    """
+    if name not in _LOADED:
+        kind = _load(name)
+        if kind.name != name and ":" not in kind.name:  # its stores could not find it again
+            raise UnknownKindError(f"kind={name!r}: calls itself {kind.name!r}; must be {name!r}")
+        _LOADED[name] = kind
+    return _LOADED[name]
+
+
+def _load(name: str) -> Kind:
+    at = BUILT_IN.get(name) or next((p.value for p in entry_points(group=ENTRY_POINTS) if p.name == name), name)
+    module, _, path = at.partition(":")
+    if not module or not path:
+        raise UnknownKindError(f"kind={name!r}: must be one of {', '.join(names())}, or module:function")
+    if module == "__main__":
+        raise UnknownKindError(f"kind={name!r}: a function of a script or notebook; define it before its store is used")
+    try:
+        found = import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise UnknownKindError(f"kind={name!r}: cannot be imported: {error}") from None
+    if isinstance(found, type) and issubclass(found, Kind):
+        found = found()
+    if not isinstance(found, Kind):
+        raise UnknownKindError(f"kind={name!r}: is {type(found).__name__}; must be a function under @isophase.point")
+    return found
+
+
+__all__ = ["BUILT_IN", "ENTRY_POINTS", "Kind", "UnknownKindError", "kind_named", "names", "register"]

@@ -1,16 +1,20 @@
-"""The contract between a kind of sweep and the grid, the store and the flows.
+"""The contract of a kind of sweep: what a grid point's parameters are, what it records, costs and amounts to.
 
-A kind owns its parameters, its recorded variables and the call into ``kernels``; it knows nothing of grids or files.
+A kind owns everything about itself, and knows nothing of grids or files. Its reduction and its report are named here
+and loaded when asked for; what they are is stated in ``isophase.analysis.base``.
 """
 
+import abc
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
+
+KEPT = ("status", "error", "traceback", "wall_time")  # by the store of every point: names that nothing else may have
 
 
 class Strict(BaseModel):
@@ -29,102 +33,139 @@ class Record(Strict):
     """What is recorded at every grid point of a sweep; the same for all points."""
 
 
-@dataclass(frozen=True)
-class Variable:
-    """An array that every point of a group records: its dimensions, shape and attributes."""
+class Cost(NamedTuple):
+    """What one point takes while it runs: seconds of one core, and bytes of memory."""
 
-    dims: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: str
-    attrs: Mapping[str, Any]
-    chunk: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+    seconds: float
+    nbytes: int
 
 
-def recorded_floats(variables: Mapping[str, Variable]) -> int:
-    """Bytes of a point's recorded arrays while it runs: float64, whatever type the store keeps."""
-    return sum(8 * math.prod(variable.shape) for variable in variables.values())
-
-
-@dataclass(frozen=True)
-class Scalar:
-    """A number that every point yields; kept beside its status."""
-
-    dtype: str
-    attrs: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one grid point: its arrays and scalars, or the error that it raised."""
-
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    scalars: Mapping[str, float] = field(default_factory=dict)
-    error: str = ""
-    wall_time: float = 0.0
-
-
-def negligible(parameters: Any, record: Any) -> int:
-    """Memory of a point that no machine lacks."""
-    return 0
-
-
-Points = Sequence[tuple[Any, np.random.SeedSequence]]
-
-
-def one_by_one(run_point: Callable[[Any, np.random.SeedSequence, Any], Outcome]) -> Callable[..., Iterator[Outcome]]:
-    """A kind's ``run`` from how it computes one point: each is timed, and an exception is the outcome of its point."""
-
-    def run(points: Points, record: Any) -> Iterator[Outcome]:
-        for parameters, seed in points:
-            started = time.perf_counter()
-            try:
-                outcome = run_point(parameters, seed, record)
-            except Exception as error:
-                outcome = Outcome(error=f"{type(error).__name__}: {error}")
-            yield replace(outcome, wall_time=time.perf_counter() - started)
-
-    return run
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of sweep.
+class Kind(abc.ABC):
+    """One kind of sweep. A subclass sets the attributes and methods below; an instance of it is the kind.
 
     Attributes
     ----------
     name : the value of ``kind`` in a sweep file.
     parameters, record : the models that validate a grid point and what it records.
-    shape_parameters : the parameters that set the shape of the recorded arrays; points that agree in them share a
-        group of the store.
-    group_name : ``parameters -> name`` of that group.
-    check_record : ``record ->``, raises ValueError for a combination of values that cannot run.
-    check : ``(parameters, record) ->`` does so for a grid point.
-    variables : ``(parameters, record) -> {name: Variable}``.
-    coordinates : ``(parameters, record) -> {dim: (values, attrs)}`` of the recorded dimensions.
-    scalars : the numbers that every point yields.
-    estimate : ``(parameters, record) -> seconds`` of one core for one point.
-    run : ``(points, record) -> outcomes``, one for each ``(parameters, numpy.random.SeedSequence)``, in order; an
-        exception of one point is its outcome, not the end of the others.
-    memory : ``(parameters, record) -> bytes`` that one point takes while it runs.
+    shape_parameters : the parameters that set the shape of what is recorded; points that agree in them share a group
+        of the store, and their templates are equal.
     seed_free : parameters that do not enter a point's random stream, because they say how long or with what the same
         realisation is followed.
+    work_unit : what :meth:`work` counts.
+    reduction, report : ``isophase.analysis.base.Reduction`` and ``Report``, or where they are: ``"module:name"``.
+    run_again : ``(parameters, seed, record, checkpoints) -> dataset``, the same point followed at other checkpoints,
+        for a reduction that can look between what was recorded; None: it cannot.
     """
 
     name: str
     parameters: type[Parameters]
-    record: type[Record]
-    shape_parameters: tuple[str, ...]
-    group_name: Callable[[Any], str]
-    check: Callable[[Any, Any], None]
-    check_record: Callable[[Any], None]
-    variables: Callable[[Any, Any], dict[str, Variable]]
-    coordinates: Callable[[Any, Any], dict[str, tuple[np.ndarray, dict[str, Any]]]]
-    scalars: Mapping[str, Scalar]
-    estimate: Callable[[Any, Any], float]
-    run: Callable[[Points, Any], Iterator[Outcome]]
-    memory: Callable[[Any, Any], int] = negligible
+    record: type[Record] = Record
+    shape_parameters: tuple[str, ...] = ()
     seed_free: tuple[str, ...] = ()
+    work_unit: str = "points"
+    reduction: Any = "isophase.analysis.over_seeds:REDUCTION"
+    report: Any = "isophase.analysis.over_seeds:REPORT"
+    run_again: Callable[..., xr.Dataset] | None = None
+
+    @property
+    def stream(self) -> str:
+        """The name by which the kind enters the random stream of its points."""
+        return self.name
+
+    def __reduce__(self) -> Any:
+        """On a worker, the kind of this name there."""
+        from isophase.sweeps.kinds import kind_named
+
+        return kind_named, (self.name,)
+
+    @abc.abstractmethod
+    def template(self, parameters: Any, record: Any) -> xr.Dataset:
+        """What a point yields: dimensions, types, coordinates and attributes, with values that mean nothing.
+
+        Made of :func:`variable`. Variables without a dimension are kept beside the point's status.
+        """
+
+    @abc.abstractmethod
+    def cost(self, parameters: Any, record: Any) -> Cost:
+        """What a point is estimated to take."""
+
+    @abc.abstractmethod
+    def run_point(self, parameters: Any, seed: np.random.SeedSequence, record: Any) -> xr.Dataset:
+        """Compute a point: a dataset that fits the template. An exception is the point's failure, not the run's."""
+
+    def group_name(self, parameters: Any) -> str:
+        """Name of the group of the store that the points of this shape share."""
+        return "-".join(str(getattr(parameters, name)) for name in self.shape_parameters) or "points"
+
+    def check_record(self, record: Any) -> None:
+        """Raise ValueError for a combination of recorded values that cannot run."""
+
+    def check(self, parameters: Any, record: Any) -> None:
+        """Raise ValueError for a grid point that cannot run."""
+
+    def work(self, record: Any, scalars: Mapping[str, Any]) -> float:
+        """What a point amounted to, from what it yielded without dimension; in ``work_unit``."""
+        return 1.0
+
+    def context(self, parameters: Any, seed: np.random.SeedSequence) -> xr.Dataset:
+        """What a reduction needs of a point besides what it recorded, made again from what it is."""
+        return xr.Dataset()
+
+
+def located(thing: Any) -> Any:
+    """What ``"module:name"`` names; anything but text is itself."""
+    if not isinstance(thing, str):
+        return thing
+    module, _, name = thing.partition(":")
+    return getattr(import_module(module), name)
+
+
+def variable(
+    dims: Iterable[str], shape: Iterable[int], dtype: str, attrs: Mapping[str, Any], chunk: tuple[int, ...] = ()
+) -> xr.Variable:
+    """A variable of a template, which takes no memory; ``chunk`` is its shape in the store, whole where not given."""
+    shape = tuple(shape)
+    made = xr.Variable(tuple(dims), np.broadcast_to(np.zeros((), dtype), shape), dict(attrs))
+    made.encoding["chunks"] = chunk or shape
+    return made
+
+
+def arrays_of(template: xr.Dataset) -> dict[str, xr.Variable]:
+    """The variables of a template that have dimensions: the arrays that workers write."""
+    return {str(name): v.variable for name, v in template.data_vars.items() if v.dims}
+
+
+def scalars_of(template: xr.Dataset) -> dict[str, xr.Variable]:
+    """The variables of a template without dimension, kept beside a point's status."""
+    return {str(name): v.variable for name, v in template.data_vars.items() if not v.dims}
+
+
+def recorded_floats(template: xr.Dataset) -> int:
+    """Bytes of a point's recorded arrays while it runs: float64, whatever type the store keeps."""
+    return sum(8 * math.prod(array.shape) for array in arrays_of(template).values())
+
+
+def fitted(outcome: Any, template: xr.Dataset) -> dict[str, np.ndarray]:
+    """The values of an outcome by name, once they fit the template: names, dimensions, lengths, types.
+
+    Raises
+    ------
+    ValueError, TypeError : they do not; the message names the variable, what it is and what it must be.
+    """
+    if not isinstance(outcome, xr.Dataset):
+        raise TypeError(f"a point yielded {type(outcome).__name__}: must be an xarray.Dataset")
+    if names := set(outcome.data_vars) ^ set(template.data_vars):
+        wanted = ", ".join(map(str, template.data_vars))
+        raise ValueError(f"a point yielded {', '.join(map(str, outcome.data_vars))}: must be {wanted}; see {names}")
+    found = {}
+    for name, wanted_variable in template.data_vars.items():
+        have = outcome[name].variable
+        if set(have.dims) != set(wanted_variable.dims):
+            raise ValueError(f"{name} has dimensions {have.dims}: must have {wanted_variable.dims}")
+        have = have.transpose(*wanted_variable.dims)
+        if have.shape != wanted_variable.shape:
+            raise ValueError(f"{name} has shape {have.shape}: must have {wanted_variable.shape}")
+        if not np.can_cast(have.dtype, wanted_variable.dtype, "same_kind"):
+            raise TypeError(f"{name} is {have.dtype}: must be {wanted_variable.dtype}")
+        found[str(name)] = have.values.astype(wanted_variable.dtype, copy=False)
+    return found

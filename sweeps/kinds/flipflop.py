@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydantic import Field
 
 from isophase.kernels import training_run
 from isophase.kernels.automata import TimedAutomaton, temporal_flipflop
-from isophase.sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, one_by_one, recorded_floats
+from isophase.sweeps.kinds.base import Cost, Kind, Parameters, Record, recorded_floats, variable
 
 SECONDS_PER_UNIT = 4e-9  # of a hidden unit of one sequence, per gate, step and iteration; one core
 SECONDS_PER_WEIGHT = 1e-10  # of a recurrent weight in one sequence, per step and iteration; one core
@@ -105,40 +106,155 @@ def _spaced(iterations: int, count: int, spacing: str) -> np.ndarray:
     return training_run.log_spaced(iterations, count + 1)
 
 
-def group_name(parameters: FlipflopParameters) -> str:
-    task: str = parameters.clock
-    if parameters.automaton is not None:
-        text = json.dumps(parameters.automaton, sort_keys=True)
-        task = f"automaton-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    return f"{task}-{parameters.cell}-{parameters.n_hidden}-T{parameters.length}"
+SCALARS: dict[str, tuple[str, dict[str, str]]] = {
+    "then_from": ("int64", {"long_name": "iteration where the second task begins", "units": "iteration"}),
+    "last_period": ("int64", {"long_name": "period of the last task's clock, 0 for none", "units": "steps"}),
+    "null_symbol": ("int64", {"long_name": "index of the null symbol, -1 for none", "units": "1"}),
+    "td_base_accuracy": ("float64", {"long_name": "accuracy of the best constant answer", "units": "1"}),
+    "then_td_base_accuracy": (
+        "float64",
+        {"long_name": "accuracy of the best constant answer to the second task", "units": "1"},
+    ),
+}
 
 
-def check(parameters: FlipflopParameters, record: FlipflopRecord) -> None:
-    if parameters.automaton is not None:
-        for name in ("clock", "period", "threshold", "p"):
-            if (value := getattr(parameters, name)) != FlipflopParameters.model_fields[name].default:
-                raise ValueError(f"{name}={value!r}: must not be given with automaton, which has its own clock")
-    parameters.task(), parameters.then_task()
-    if parameters.then_period and (parameters.automaton is not None or parameters.clock != "periodic"):
-        raise ValueError(f"then_period={parameters.then_period}: must be 0 without clock='periodic'")
-    if parameters.then_period and not record.then_iterations:
-        raise ValueError(f"then_period={parameters.then_period}: must be 0 with then_iterations=0 in record")
-    if parameters.keep_optimizer and not record.then_iterations:
-        raise ValueError("keep_optimizer=True: must be false with then_iterations=0 in record")
-    if parameters.keep_optimizer and parameters.optimizer == "sgd" and not parameters.momentum:
-        raise ValueError("keep_optimizer=True: must be false with optimizer='sgd' without momentum, which has no state")
-    if parameters.momentum and parameters.optimizer == "adam":
-        raise ValueError(f"momentum={parameters.momentum}: must be 0 with optimizer='adam', which has its own")
-    for name in ("hold_modulus", "start_modulus"):
-        if getattr(parameters, name) and parameters.cell != "rnn":
-            raise ValueError(f"{name}={getattr(parameters, name)}: must be 0 with cell={parameters.cell!r}")
+class DivergedError(ArithmeticError):
+    """The loss of a training run is not finite."""
 
 
-def check_record(record: FlipflopRecord) -> None:
-    for name in ("iterations", "then_iterations"):
-        iterations = getattr(record, name)
-        if record.spacing == "linear" and iterations % record.checkpoints:
-            raise ValueError(f"checkpoints={record.checkpoints}: must divide {name}={iterations} with spacing='linear'")
+class Flipflop(Kind):
+    """Networks trained on a timed automaton."""
+
+    name = "flipflop"
+    parameters = FlipflopParameters
+    record = FlipflopRecord
+    shape_parameters = ("clock", "cell", "n_hidden", "length", "automaton")
+    seed_free = TREATMENT
+    work_unit = "iterations"
+    reduction = "isophase.analysis.networks.training:REDUCTION"
+    report = "isophase.analysis.networks.report:REPORT"
+
+    def group_name(self, parameters: FlipflopParameters) -> str:
+        task: str = parameters.clock
+        if parameters.automaton is not None:
+            text = json.dumps(parameters.automaton, sort_keys=True)
+            task = f"automaton-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return f"{task}-{parameters.cell}-{parameters.n_hidden}-T{parameters.length}"
+
+    def check(self, parameters: FlipflopParameters, record: FlipflopRecord) -> None:
+        if parameters.automaton is not None:
+            for name in ("clock", "period", "threshold", "p"):
+                if (value := getattr(parameters, name)) != FlipflopParameters.model_fields[name].default:
+                    raise ValueError(f"{name}={value!r}: must not be given with automaton, which has its own clock")
+        parameters.task(), parameters.then_task()
+        if parameters.then_period and (parameters.automaton is not None or parameters.clock != "periodic"):
+            raise ValueError(f"then_period={parameters.then_period}: must be 0 without clock='periodic'")
+        if parameters.then_period and not record.then_iterations:
+            raise ValueError(f"then_period={parameters.then_period}: must be 0 with then_iterations=0 in record")
+        if parameters.keep_optimizer and not record.then_iterations:
+            raise ValueError("keep_optimizer=True: must be false with then_iterations=0 in record")
+        if parameters.keep_optimizer and parameters.optimizer == "sgd" and not parameters.momentum:
+            raise ValueError(
+                "keep_optimizer=True: must be false with optimizer='sgd' without momentum, which has no state"
+            )
+        if parameters.momentum and parameters.optimizer == "adam":
+            raise ValueError(f"momentum={parameters.momentum}: must be 0 with optimizer='adam', which has its own")
+        for name in ("hold_modulus", "start_modulus"):
+            if getattr(parameters, name) and parameters.cell != "rnn":
+                raise ValueError(f"{name}={getattr(parameters, name)}: must be 0 with cell={parameters.cell!r}")
+
+    def check_record(self, record: FlipflopRecord) -> None:
+        for name in ("iterations", "then_iterations"):
+            iterations = getattr(record, name)
+            if record.spacing == "linear" and iterations % record.checkpoints:
+                raise ValueError(
+                    f"checkpoints={record.checkpoints}: must divide {name}={iterations} with spacing='linear'"
+                )
+
+    def template(self, parameters: FlipflopParameters, record: FlipflopRecord) -> xr.Dataset:
+        length, task = dims(parameters, record), parameters.task()
+        arrays = {
+            name: variable(over, (length[dim] for dim in over), "float32", {"long_name": long_name, "units": units})
+            for name, (over, long_name, units) in RECORDED.items()
+        }
+        scalars = {name: variable((), (), dtype, attrs) for name, (dtype, attrs) in SCALARS.items()}
+        outputs = [f"P({task.states[1]})"] if length["output"] == 1 else task.states
+        counted = ("iteration", "hidden", "hidden_from", "probe", "time", "state")
+        values = {dim: np.arange(length[dim]) for dim in counted} | {"checkpoint": record.checkpoint()}
+        values |= {
+            "gate": np.array(training_run.GATES[parameters.cell]),
+            "symbol": np.array(task.symbols),
+            "output": np.array(outputs),
+        }
+        coords = {
+            dim: (dim, values[dim], {"long_name": long_name} | ({"units": units} if units else {}))
+            for dim, (long_name, units) in COORDINATES.items()
+        }
+        return xr.Dataset(arrays | scalars, coords=coords)
+
+    def cost(self, parameters: FlipflopParameters, record: FlipflopRecord) -> Cost:
+        gates, n = len(training_run.GATES[parameters.cell]), parameters.n_hidden
+        per_sequence = gates * n * (SECONDS_PER_UNIT + n * SECONDS_PER_WEIGHT)
+        per_iteration = parameters.length * (SECONDS_PER_STEP + parameters.batch * per_sequence)
+        held = n**3 * SECONDS_PER_EIGENVALUE if parameters.hold_modulus else 0.0
+        seconds = START_SECONDS + (record.iterations + record.then_iterations) * (per_iteration + held)
+        sequences = training_run.PIECE * parameters.length * parameters.batch * 4
+        states = 4 * len(training_run.GATES[parameters.cell]) * parameters.length * parameters.n_hidden
+        held = states * (4 * parameters.batch + record.heldout)
+        return Cost(seconds, sequences + held + recorded_floats(self.template(parameters, record)))
+
+    def work(self, record: FlipflopRecord, scalars: Mapping[str, Any]) -> float:
+        return float(record.iterations + record.then_iterations)
+
+    def run_point(
+        self, parameters: FlipflopParameters, seed: np.random.SeedSequence, record: FlipflopRecord
+    ) -> xr.Dataset:
+        from isophase.kernels.rnn import train, weights_at
+
+        first, second = seed.spawn(2)
+        task, setting = parameters.task(), _setting(parameters, record)
+        run = train(task, seeds=[first], iterations=record.iterations, checkpoints=record.at(),
+                    **setting, **_at_first(parameters))  # fmt: skip
+        diverged = run["diverged_at"].item()
+        parts = [run]
+        if record.then_iterations and diverged < 0:
+            state = run["optimizer_state"] if parameters.keep_optimizer else None
+            then = train(parameters.then_task(), seeds=[second], iterations=record.then_iterations,
+                         checkpoints=record.then_at(), start=weights_at(run, slice(None), -1), start_optimizer=state,
+                         **setting)  # fmt: skip
+            diverged = then["diverged_at"].item()
+            diverged += record.iterations if diverged >= 0 else 0
+            parts.append(then.isel(checkpoint=slice(1, None)))
+        if diverged >= 0:
+            raise DivergedError(f"the loss of iteration {diverged} is not finite")
+        last = parameters.then_task() if record.then_iterations else task
+        parts = [part.isel(seed=0, probe_checkpoint=0) for part in parts]
+        targets, _ = last.run(parts[-1]["probe_symbols"].values.astype(np.int8))
+        parts[-1]["probe_targets"] = ("probe", "time"), targets
+        parts[-1]["time_dependent"] = "symbol", last.time_dependent
+        arrays = {}
+        for name, (over, _, _) in RECORDED.items():
+            along = over[0] in ("iteration", "checkpoint")
+            arrays[name] = np.concatenate([part[name].values for part in parts]) if along else parts[-1][name].values
+        scalars = {
+            "then_from": record.iterations,
+            "last_period": getattr(last.clock, "period", 0),
+            "null_symbol": -1 if last.null is None else last.null,
+            "td_base_accuracy": task.td_base_accuracy(parameters.length),
+            "then_td_base_accuracy": parameters.then_task().td_base_accuracy(parameters.length),
+        }
+        recorded = {name: (over, arrays[name]) for name, (over, _, _) in RECORDED.items()}
+        return xr.Dataset(recorded | scalars)
+
+    def run_again(
+        self, parameters: Any, seed: np.random.SeedSequence, record: Any, checkpoints: np.ndarray
+    ) -> xr.Dataset:
+        """The first task of a point once more, to the last of other ``checkpoints``: the same networks, to the bit."""
+        from isophase.kernels.rnn import train
+
+        run = train(parameters.task(), seeds=[seed.spawn(2)[0]], iterations=int(checkpoints[-1]),
+                    checkpoints=checkpoints, **_setting(parameters, record), **_at_first(parameters))  # fmt: skip
+        return run.isel(seed=0).sel(checkpoint=checkpoints)
 
 
 def dims(parameters: FlipflopParameters, record: FlipflopRecord) -> dict[str, int]:
@@ -158,90 +274,6 @@ def dims(parameters: FlipflopParameters, record: FlipflopRecord) -> dict[str, in
     }
 
 
-def variables(parameters: FlipflopParameters, record: FlipflopRecord) -> dict[str, Variable]:
-    length = dims(parameters, record)
-    found = {}
-    for name, (over, long_name, units) in RECORDED.items():
-        shape = tuple(length[dim] for dim in over)
-        found[name] = Variable(over, shape, "float32", {"long_name": long_name, "units": units}, shape)
-    return found
-
-
-def coordinates(parameters: FlipflopParameters, record: FlipflopRecord) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
-    length, task = dims(parameters, record), parameters.task()
-    outputs = [f"P({task.states[1]})"] if length["output"] == 1 else task.states
-    counted = ("iteration", "hidden", "hidden_from", "probe", "time", "state")
-    values = {dim: np.arange(length[dim]) for dim in counted} | {"checkpoint": record.checkpoint()}
-    values |= {
-        "gate": np.array(training_run.GATES[parameters.cell]),
-        "symbol": np.array(task.symbols),
-        "output": np.array(outputs),
-    }
-    return {dim: (values[dim], {"long_name": text} | ({"units": unit} if unit else {}))
-            for dim, (text, unit) in COORDINATES.items()}  # fmt: skip
-
-
-def estimate(parameters: FlipflopParameters, record: FlipflopRecord) -> float:
-    gates, n = len(training_run.GATES[parameters.cell]), parameters.n_hidden
-    per_sequence = gates * n * (SECONDS_PER_UNIT + n * SECONDS_PER_WEIGHT)
-    per_iteration = parameters.length * (SECONDS_PER_STEP + parameters.batch * per_sequence)
-    held = n**3 * SECONDS_PER_EIGENVALUE if parameters.hold_modulus else 0.0
-    return START_SECONDS + (record.iterations + record.then_iterations) * (per_iteration + held)
-
-
-def memory(parameters: FlipflopParameters, record: FlipflopRecord) -> int:
-    sequences = training_run.PIECE * parameters.length * parameters.batch * 4
-    states = 4 * len(training_run.GATES[parameters.cell]) * parameters.length * parameters.n_hidden
-    return sequences + states * (4 * parameters.batch + record.heldout) + recorded_floats(variables(parameters, record))
-
-
-def run_point(parameters: FlipflopParameters, seed: np.random.SeedSequence, record: FlipflopRecord) -> Outcome:
-    from isophase.kernels.rnn import train, weights_at
-
-    first, second = seed.spawn(2)
-    task, setting = parameters.task(), _setting(parameters, record)
-    run = train(task, seeds=[first], iterations=record.iterations, checkpoints=record.at(),
-                **setting, **_at_first(parameters))  # fmt: skip
-    diverged = run["diverged_at"].item()
-    parts = [run]
-    if record.then_iterations and diverged < 0:
-        state = run["optimizer_state"] if parameters.keep_optimizer else None
-        then = train(parameters.then_task(), seeds=[second], iterations=record.then_iterations,
-                     checkpoints=record.then_at(), start=weights_at(run, slice(None), -1), start_optimizer=state,
-                     **setting)  # fmt: skip
-        diverged = then["diverged_at"].item()
-        diverged += record.iterations if diverged >= 0 else 0
-        parts.append(then.isel(checkpoint=slice(1, None)))
-    if diverged >= 0:
-        return Outcome(error=f"Diverged: the loss of iteration {diverged} is not finite")
-    last = parameters.then_task() if record.then_iterations else task
-    parts = [part.isel(seed=0, probe_checkpoint=0) for part in parts]
-    targets, _ = last.run(parts[-1]["probe_symbols"].values.astype(np.int8))
-    parts[-1]["probe_targets"] = ("probe", "time"), targets
-    parts[-1]["time_dependent"] = "symbol", last.time_dependent
-    arrays = {}
-    for name, (over, _, _) in RECORDED.items():
-        along = over[0] in ("iteration", "checkpoint")
-        arrays[name] = np.concatenate([part[name].values for part in parts]) if along else parts[-1][name].values
-    scalars = {
-        "then_from": record.iterations,
-        "last_period": getattr(last.clock, "period", 0),
-        "null_symbol": -1 if last.null is None else last.null,
-        "td_base_accuracy": task.td_base_accuracy(parameters.length),
-        "then_td_base_accuracy": parameters.then_task().td_base_accuracy(parameters.length),
-    }
-    return Outcome(arrays, scalars)
-
-
-def train_again(parameters: Any, seed: np.random.SeedSequence, record: Any, checkpoints: np.ndarray) -> xr.Dataset:
-    """The first task of a point once more, to the last of other ``checkpoints``: the same networks, to the bit."""
-    from isophase.kernels.rnn import train
-
-    run = train(parameters.task(), seeds=[seed.spawn(2)[0]], iterations=int(checkpoints[-1]), checkpoints=checkpoints,
-                **_setting(parameters, record), **_at_first(parameters))  # fmt: skip
-    return run.isel(seed=0).sel(checkpoint=checkpoints)
-
-
 def _setting(parameters: FlipflopParameters, record: FlipflopRecord) -> dict[str, Any]:
     names = ("cell", "n_hidden", "length", "batch", "optimizer", "learning_rate", "momentum", "initial_gain", "loss_on")
     setting = {name: getattr(parameters, name) for name in names}
@@ -251,29 +283,3 @@ def _setting(parameters: FlipflopParameters, record: FlipflopRecord) -> dict[str
 
 def _at_first(parameters: FlipflopParameters) -> dict[str, Any]:
     return {"start_modulus": parameters.start_modulus} if parameters.start_modulus else {}
-
-
-FLIPFLOP = Kind(
-    name="flipflop",
-    parameters=FlipflopParameters,
-    record=FlipflopRecord,
-    shape_parameters=("clock", "cell", "n_hidden", "length", "automaton"),
-    group_name=group_name,
-    check=check,
-    check_record=check_record,
-    variables=variables,
-    coordinates=coordinates,
-    scalars={
-        "then_from": Scalar("int64", {"long_name": "iteration where the second task begins", "units": "iteration"}),
-        "last_period": Scalar("int64", {"long_name": "period of the last task's clock, 0 for none", "units": "steps"}),
-        "null_symbol": Scalar("int64", {"long_name": "index of the null symbol, -1 for none", "units": "1"}),
-        "td_base_accuracy": Scalar("float64", {"long_name": "accuracy of the best constant answer", "units": "1"}),
-        "then_td_base_accuracy": Scalar(
-            "float64", {"long_name": "accuracy of the best constant answer to the second task", "units": "1"}
-        ),
-    },
-    estimate=estimate,
-    run=one_by_one(run_point),
-    memory=memory,
-    seed_free=TREATMENT,
-)

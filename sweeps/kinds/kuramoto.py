@@ -1,13 +1,15 @@
 """Sweep kind ``kuramoto``: phase oscillators on the same tilings, recorded like the rings so that both reduce alike."""
 
 import math
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+import xarray as xr
 from pydantic import Field
 
-from isophase.sweeps.kinds.base import Kind, Outcome, Parameters, Scalar, Variable, one_by_one, recorded_floats
-from isophase.sweeps.kinds.lattice import SIDES, LatticeRecord, check_record, coordinates, group_name, phase_variable
+from isophase.sweeps.kinds.base import Cost, Parameters, recorded_floats
+from isophase.sweeps.kinds.lattice import LatticeKind, LatticeRecord
 
 SECONDS_PER_OSCILLATOR_AND_STEP = 1.2e-7  # four stages of Runge-Kutta, one core
 BYTES_PER_OSCILLATOR = 100  # phases, frequencies, neighbours and the stages of Runge-Kutta
@@ -30,57 +32,45 @@ class KuramotoParameters(Parameters):
         return 1 if self.tiling == "chain" else self.size, self.size
 
 
-def check(parameters: KuramotoParameters, record: LatticeRecord) -> None:
-    from isophase.kernels.lattice.tilings import check_tiles
+class Kuramoto(LatticeKind):
+    """Lattices of Kuramoto oscillators."""
 
-    if parameters.frequencies == "identical" and parameters.width > 0:
-        raise ValueError(f"width={parameters.width}: must be 0 for frequencies='identical'")
-    check_tiles(parameters.tiling, *parameters.shape, parameters.boundary)
+    name = "kuramoto"
+    parameters = KuramotoParameters
+    work_unit = "steps"
+    phase: ClassVar = {"long_name": "phase of each oscillator"}
+    numbers: ClassVar = {"dt": ("float64", {"long_name": "step of the integrator", "units": "tau"})}
 
+    def check(self, parameters: KuramotoParameters, record: LatticeRecord) -> None:
+        from isophase.kernels.lattice.tilings import check_tiles
 
-def variables(parameters: KuramotoParameters, record: LatticeRecord) -> dict[str, Variable]:
-    return {"phase": phase_variable(parameters.shape, record, "phase of each oscillator")}
+        if parameters.frequencies == "identical" and parameters.width > 0:
+            raise ValueError(f"width={parameters.width}: must be 0 for frequencies='identical'")
+        check_tiles(parameters.tiling, *parameters.shape, parameters.boundary)
 
+    def cost(self, parameters: KuramotoParameters, record: LatticeRecord) -> Cost:
+        from isophase.kernels.kuramoto import STEPS_PER_UNIT_RATE
+        from isophase.kernels.lattice.tilings import SIDES
 
-def estimate(parameters: KuramotoParameters, record: LatticeRecord) -> float:
-    from isophase.kernels.kuramoto import STEPS_PER_UNIT_RATE
+        rate = abs(parameters.coupling) * SIDES[parameters.tiling] + 2 * parameters.width
+        number = math.prod(parameters.shape)
+        seconds = 0.01 + SECONDS_PER_OSCILLATOR_AND_STEP * number * record.t_end * rate * STEPS_PER_UNIT_RATE
+        return Cost(seconds, BYTES_PER_OSCILLATOR * number + recorded_floats(self.template(parameters, record)))
 
-    rate = abs(parameters.coupling) * SIDES[parameters.tiling] + 2 * parameters.width
-    rows, cols = parameters.shape
-    return 0.01 + SECONDS_PER_OSCILLATOR_AND_STEP * rows * cols * record.t_end * rate * STEPS_PER_UNIT_RATE
+    def work(self, record: LatticeRecord, scalars: Mapping[str, Any]) -> float:
+        return record.t_end / float(scalars["dt"])
 
+    def run_point(
+        self, parameters: KuramotoParameters, seed: np.random.SeedSequence, record: LatticeRecord
+    ) -> xr.Dataset:
+        from isophase.kernels.kuramoto import natural_frequencies, simulate_kuramoto
+        from isophase.kernels.lattice.tilings import ring_neighbours
 
-def memory(parameters: KuramotoParameters, record: LatticeRecord) -> int:
-    return BYTES_PER_OSCILLATOR * math.prod(parameters.shape) + recorded_floats(variables(parameters, record))
-
-
-def run_point(parameters: KuramotoParameters, seed: np.random.SeedSequence, record: LatticeRecord) -> Outcome:
-    from isophase.kernels.kuramoto import natural_frequencies, simulate_kuramoto
-    from isophase.kernels.lattice.tilings import ring_neighbours
-
-    rows, cols = parameters.shape
-    for_phases, for_frequencies = seed.spawn(2)
-    omega = natural_frequencies(parameters.frequencies, parameters.width, rows * cols, for_frequencies)
-    theta = np.random.default_rng(for_phases).uniform(0, 2 * np.pi, rows * cols)
-    neighbours = ring_neighbours(parameters.tiling, rows, cols, parameters.boundary)
-    result = simulate_kuramoto(neighbours, omega, parameters.coupling, theta, record.times())
-    return Outcome({"phase": result.phase.reshape(-1, rows, cols).astype(np.float32)}, {"dt": result.dt})
-
-
-SCALARS: dict[str, Any] = {"dt": Scalar("float64", {"long_name": "step of the integrator", "units": "tau"})}
-
-KURAMOTO = Kind(
-    name="kuramoto",
-    parameters=KuramotoParameters,
-    record=LatticeRecord,
-    shape_parameters=("tiling", "size", "boundary"),
-    group_name=group_name,
-    check=check,
-    check_record=check_record,
-    variables=variables,
-    coordinates=coordinates,
-    scalars=SCALARS,
-    estimate=estimate,
-    run=one_by_one(run_point),
-    memory=memory,
-)
+        rows, cols = parameters.shape
+        for_phases, for_frequencies = seed.spawn(2)
+        omega = natural_frequencies(parameters.frequencies, parameters.width, rows * cols, for_frequencies)
+        theta = np.random.default_rng(for_phases).uniform(0, 2 * np.pi, rows * cols)
+        neighbours = ring_neighbours(parameters.tiling, rows, cols, parameters.boundary)
+        result = simulate_kuramoto(neighbours, omega, parameters.coupling, theta, record.times())
+        phase = result.phase.reshape(-1, rows, cols).astype(np.float32)
+        return xr.Dataset({"phase": (("time", "row", "col"), phase), "dt": result.dt})

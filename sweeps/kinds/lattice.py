@@ -1,12 +1,14 @@
 """Sweep kind ``lattice``: rings of differentiating neurons that share neurons, run by the exact event-driven kernel."""
 
 import math
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+import xarray as xr
 from pydantic import Field
 
-from isophase.sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, one_by_one, recorded_floats
+from isophase.sweeps.kinds.base import Cost, Kind, Parameters, Record, recorded_floats, variable
 
 SWITCHES_PER_NEURON_AND_TAU = 0.65  # rings of 4 to 16 in the square schemes make 0.5 to 0.75
 SWITCHES_PER_SECOND = 6e6  # the kernel with phases recorded, one core
@@ -14,7 +16,6 @@ SECONDS_PER_NEURON_AND_STEP = 2e-8  # the fixed-step scheme, one core
 BYTES_PER_NEURON = 150  # network, state and events of the exact kernel
 MIN_DT = 1e-6
 CHUNK_BYTES = 4 * 2**20  # a few megabytes per compressed chunk: one map of a large lattice, all maps of a small one
-SIDES = {"chain": 2, "triangular": 3, "square": 4, "hexagonal": 6}
 
 
 class LatticeParameters(Parameters):
@@ -44,6 +45,9 @@ class LatticeParameters(Parameters):
 
     @property
     def ring_size(self) -> int:
+        """Neurons of a ring; the mean of a small world's."""
+        from isophase.kernels.lattice.tilings import SIDES
+
         return SIDES[self.tiling] * (self.shared + self.private)
 
     def scheme(self) -> dict[str, Any]:
@@ -66,62 +70,130 @@ class LatticeRecord(Record):
         return np.linspace(self.t_start or self.t_end / self.samples, self.t_end, self.samples)
 
 
-def group_name(parameters: Any) -> str:
-    """Lattices of one tiling, size and boundary share a group: one geometry for every measurement of it."""
-    return f"{parameters.tiling}-{parameters.size}" + ("-open" if parameters.boundary == "open" else "")
+class LatticeKind(Kind):
+    """What lattices of rings and of Kuramoto oscillators have in common: they record phases, and reduce alike."""
 
+    record = LatticeRecord
+    shape_parameters = ("tiling", "size", "boundary")
+    reduction = "isophase.analysis.lattices.summary:REDUCTION"
+    report = "isophase.analysis.lattices.report:REPORT"
+    phase: ClassVar[dict[str, str]]  # attributes of the phases
+    numbers: ClassVar[
+        dict[str, tuple[str, dict[str, str]]]
+    ]  # type and attributes of what every point yields without dimension
 
-def check(parameters: LatticeParameters, record: LatticeRecord) -> None:
-    from isophase.kernels.lattice import check_scheme
-    from isophase.kernels.lattice.simulate import MAX_DELAY, MIN_DELAY
+    def group_name(self, parameters: Any) -> str:
+        """Lattices of one tiling, size and boundary share a group: one geometry for every measurement of it."""
+        return f"{parameters.tiling}-{parameters.size}" + ("-open" if parameters.boundary == "open" else "")
 
-    if parameters.v_low >= parameters.v_high:
-        raise ValueError(f"v_low={parameters.v_low}: must be below v_high={parameters.v_high}")
-    if 0 < parameters.delay < MIN_DELAY or parameters.delay > MAX_DELAY:
-        raise ValueError(f"delay={parameters.delay}: must be 0 or from {MIN_DELAY:g} to {MAX_DELAY:g}")
-    if 0 < parameters.dt < MIN_DT:
-        raise ValueError(f"dt={parameters.dt}: must be 0 or at least {MIN_DT:g}")
-    check_scheme(**parameters.scheme())
-    if parameters.graph == "small_world":
-        if (parameters.sharing, parameters.tiling) != ("weak", "chain"):
+    def check_record(self, record: LatticeRecord) -> None:
+        if record.t_start is not None and record.t_start > record.t_end:
+            raise ValueError(f"t_start={record.t_start}: must not exceed t_end={record.t_end}")
+        if record.t_start is not None and record.t_start == record.t_end and record.samples > 1:
             raise ValueError(
-                f"graph='small_world' with sharing={parameters.sharing!r}, tiling={parameters.tiling!r}: "
-                "must be sharing='weak', tiling='chain': the rings of a small world are in no plane"
+                f"t_start={record.t_start}: must be below t_end={record.t_end} for samples={record.samples}"
             )
-        if parameters.neighbours % 2 or parameters.neighbours >= parameters.size:
-            raise ValueError(f"neighbours={parameters.neighbours}: must be even and below size={parameters.size}")
-    if parameters.size_spread > (0 if parameters.graph == "tiling" else parameters.ring_size - 2):
-        raise ValueError(
-            f"size_spread={parameters.size_spread}: must be 0 on a tiling, and leave rings of 2 in a small world"
-        )
+
+    def template(self, parameters: Any, record: LatticeRecord) -> xr.Dataset:
+        per_map = 4 * math.prod(parameters.shape)
+        chunk = (min(record.samples, max(1, CHUNK_BYTES // per_map)), *parameters.shape)
+        shape = (record.samples, *parameters.shape)
+        phase = variable(("time", "row", "col"), shape, "float32", {"units": "rad"} | self.phase, chunk)
+        scalars = {name: variable((), (), dtype, attrs) for name, (dtype, attrs) in self.numbers.items()}
+        time = ("time", record.times(), {"units": "tau", "long_name": "time"})
+        return xr.Dataset({"phase": phase, **scalars}, coords={"time": time})
 
 
-def check_record(record: LatticeRecord) -> None:
-    if record.t_start is not None and record.t_start > record.t_end:
-        raise ValueError(f"t_start={record.t_start}: must not exceed t_end={record.t_end}")
-    if record.t_start is not None and record.t_start == record.t_end and record.samples > 1:
-        raise ValueError(f"t_start={record.t_start}: must be below t_end={record.t_end} for samples={record.samples}")
+class Lattice(LatticeKind):
+    """Lattices of rings of differentiating neurons."""
 
+    name = "lattice"
+    parameters = LatticeParameters
+    work_unit = "switches"
+    phase: ClassVar = {
+        "long_name": "phase of each ring",
+        "comment": "2 pi times the fraction of the interval between two onsets of firing of slot 0; "
+        "NaN where undefined",
+    }
+    numbers: ClassVar = {
+        "n_switches": ("int64", {"long_name": "switches of all neurons", "units": "1"}),
+        "switching_rate": ("float64", {"long_name": "switches per neuron and unit time", "units": "1/tau"}),
+        "delay_limited": ("bool", {"long_name": "loops switch at the scale of the delay; phases are meaningless"}),
+        "n_neurons": ("int64", {"long_name": "neurons of the lattice", "units": "1"}),
+    }
 
-def phase_variable(shape: tuple[int, int], record: LatticeRecord, name: str, comment: str = "") -> Variable:
-    """The recorded phases of a lattice of rings or oscillators; chunks of whole maps."""
-    per_map = 4 * math.prod(shape)
-    attrs = {"units": "rad", "long_name": name} | ({"comment": comment} if comment else {})
-    chunk = (min(record.samples, max(1, CHUNK_BYTES // per_map)), *shape)
-    return Variable(("time", "row", "col"), (record.samples, *shape), "float32", attrs, chunk)
+    def check(self, parameters: LatticeParameters, record: LatticeRecord) -> None:
+        from isophase.kernels.lattice import check_scheme
+        from isophase.kernels.lattice.simulate import MAX_DELAY, MIN_DELAY
 
+        if parameters.v_low >= parameters.v_high:
+            raise ValueError(f"v_low={parameters.v_low}: must be below v_high={parameters.v_high}")
+        if 0 < parameters.delay < MIN_DELAY or parameters.delay > MAX_DELAY:
+            raise ValueError(f"delay={parameters.delay}: must be 0 or from {MIN_DELAY:g} to {MAX_DELAY:g}")
+        if 0 < parameters.dt < MIN_DT:
+            raise ValueError(f"dt={parameters.dt}: must be 0 or at least {MIN_DT:g}")
+        check_scheme(**parameters.scheme())
+        if parameters.graph == "small_world":
+            if (parameters.sharing, parameters.tiling) != ("weak", "chain"):
+                raise ValueError(
+                    f"graph='small_world' with sharing={parameters.sharing!r}, tiling={parameters.tiling!r}: "
+                    "must be sharing='weak', tiling='chain': the rings of a small world are in no plane"
+                )
+            if parameters.neighbours % 2 or parameters.neighbours >= parameters.size:
+                raise ValueError(f"neighbours={parameters.neighbours}: must be even and below size={parameters.size}")
+        if parameters.size_spread > (0 if parameters.graph == "tiling" else parameters.ring_size - 2):
+            raise ValueError(
+                f"size_spread={parameters.size_spread}: must be 0 on a tiling, and leave rings of 2 in a small world"
+            )
 
-def variables(parameters: LatticeParameters, record: LatticeRecord) -> dict[str, Variable]:
-    comment = "2 pi times the fraction of the interval between two onsets of firing of slot 0; NaN where undefined"
-    return {"phase": phase_variable(parameters.shape, record, "phase of each ring", comment)}
+    def cost(self, parameters: LatticeParameters, record: LatticeRecord) -> Cost:
+        number = neurons(parameters)
+        nbytes = BYTES_PER_NEURON * number + recorded_floats(self.template(parameters, record))
+        if parameters.dt:
+            return Cost(0.1 + SECONDS_PER_NEURON_AND_STEP * number * record.t_end / parameters.dt, nbytes)
+        switches = SWITCHES_PER_NEURON_AND_TAU * number * record.t_end
+        return Cost(0.02 + switches / SWITCHES_PER_SECOND, nbytes)
 
+    def work(self, record: LatticeRecord, scalars: Mapping[str, Any]) -> float:
+        return float(scalars["n_switches"])
 
-def coordinates(parameters: Any, record: LatticeRecord) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
-    return {"time": (record.times(), {"units": "tau", "long_name": "time"})}
+    def run_point(
+        self, parameters: LatticeParameters, seed: np.random.SeedSequence, record: LatticeRecord
+    ) -> xr.Dataset:
+        from isophase.kernels import lattice
+
+        for_network, for_state = seed.spawn(2)
+        net = network(parameters, for_network)
+        drive, firing = initial_state(net, parameters, for_state)
+        times = record.times()
+        options: dict[str, Any] = {
+            "drive": drive,
+            "firing": firing,
+            "t_end": record.t_end + tail(net.rings.shape[1], parameters.delay, parameters.v_low),
+            "delay": parameters.delay,
+            "v_high": parameters.v_high,
+            "v_low": parameters.v_low,
+            "sample_times": times,
+        }
+        if parameters.dt:
+            run = lattice.simulate_fixed_step(net, dt=parameters.dt, **options)
+        else:
+            run = lattice.simulate(net, record=("phase",), **options)
+        assert run.phase is not None
+        scalars = {
+            "n_switches": run.n_switches,
+            "switching_rate": run.switching_rate,
+            "delay_limited": run.delay_limited,
+            "n_neurons": net.n_neurons,
+        }
+        phase = run.phase.reshape(len(times), *net.shape).astype(np.float32)
+        return xr.Dataset({"phase": (("time", "row", "col"), phase), **scalars})
 
 
 def neurons(parameters: LatticeParameters) -> int:
     """Number of neurons of the lattice, to leading order in its size (boundaries apart)."""
+    from isophase.kernels.lattice.tilings import SIDES
+
     per_tile = {"side": 0.5, "corner": {"triangular": 1 / 6, "hexagonal": 1 / 3}.get(parameters.tiling, 0.25)}
     own = SIDES[parameters.tiling] * (per_tile.get(parameters.sharing, 1.0) * parameters.shared + parameters.private)
     return int(math.prod(parameters.shape) * own)
@@ -136,47 +208,6 @@ def tail(ring_size: int, delay: float, v_low: float) -> float:
     """
     z = (1 - math.sqrt(max(1 - 4 * v_low, 0.0))) / 2
     return 2.0 * ring_size * (-math.log(z) + delay)
-
-
-def estimate(parameters: LatticeParameters, record: LatticeRecord) -> float:
-    if parameters.dt:
-        return 0.1 + SECONDS_PER_NEURON_AND_STEP * neurons(parameters) * record.t_end / parameters.dt
-    switches = SWITCHES_PER_NEURON_AND_TAU * neurons(parameters) * record.t_end
-    return 0.02 + switches / SWITCHES_PER_SECOND
-
-
-def memory(parameters: LatticeParameters, record: LatticeRecord) -> int:
-    return BYTES_PER_NEURON * neurons(parameters) + recorded_floats(variables(parameters, record))
-
-
-def run_point(parameters: LatticeParameters, seed: np.random.SeedSequence, record: LatticeRecord) -> Outcome:
-    from isophase.kernels import lattice
-
-    for_network, for_state = seed.spawn(2)
-    net = network(parameters, for_network)
-    drive, firing = initial_state(net, parameters, for_state)
-    times = record.times()
-    options: dict[str, Any] = {
-        "drive": drive,
-        "firing": firing,
-        "t_end": record.t_end + tail(net.rings.shape[1], parameters.delay, parameters.v_low),
-        "delay": parameters.delay,
-        "v_high": parameters.v_high,
-        "v_low": parameters.v_low,
-        "sample_times": times,
-    }
-    if parameters.dt:
-        run = lattice.simulate_fixed_step(net, dt=parameters.dt, **options)
-    else:
-        run = lattice.simulate(net, record=("phase",), **options)
-    assert run.phase is not None
-    scalars = {
-        "n_switches": run.n_switches,
-        "switching_rate": run.switching_rate,
-        "delay_limited": run.delay_limited,
-        "n_neurons": net.n_neurons,
-    }
-    return Outcome({"phase": run.phase.reshape(len(times), *net.shape).astype(np.float32)}, scalars)
 
 
 def network(parameters: LatticeParameters, seed: np.random.SeedSequence) -> Any:
@@ -204,27 +235,3 @@ def initial_state(
     # The same field for every seed would be the same run: seeds differ by where the field's zero of phase is.
     offset = np.random.default_rng(seed).uniform(0, 2 * np.pi)
     return initial.ring_phase(net, phases + offset, parameters.delay, parameters.v_high, parameters.v_low)
-
-
-LATTICE = Kind(
-    name="lattice",
-    parameters=LatticeParameters,
-    record=LatticeRecord,
-    shape_parameters=("tiling", "size", "boundary"),
-    group_name=group_name,
-    check=check,
-    check_record=check_record,
-    variables=variables,
-    coordinates=coordinates,
-    scalars={
-        "n_switches": Scalar("int64", {"long_name": "switches of all neurons", "units": "1"}),
-        "switching_rate": Scalar("float64", {"long_name": "switches per neuron and unit time", "units": "1/tau"}),
-        "delay_limited": Scalar(
-            "bool", {"long_name": "loops switch at the scale of the delay; phases are meaningless"}
-        ),
-        "n_neurons": Scalar("int64", {"long_name": "neurons of the lattice", "units": "1"}),
-    },
-    estimate=estimate,
-    run=one_by_one(run_point),
-    memory=memory,
-)

@@ -1,12 +1,14 @@
 """Sweep kind ``rings``: uncoupled rings, the periodic orbits that they reach from many initial states."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
+import xarray as xr
 from pydantic import Field
 
-from isophase.sweeps.kinds.base import Kind, Outcome, Parameters, Record, Scalar, Variable, one_by_one, recorded_floats
+from isophase.sweeps.kinds.base import Cost, Kind, Parameters, Record, recorded_floats, variable
 
 SWITCHES_PER_SECOND = 3.5e6  # exact kernel, events sorted and searched for orbits, one core
 SWITCHES_PER_NEURON_AND_TAU = 0.6
@@ -33,44 +35,101 @@ class RingsRecord(Record):
     intervals: int = Field(32, ge=1, le=4096, description="longest spacing that is kept, in pulses")
 
 
-def group_name(parameters: RingsParameters) -> str:
-    """All ring sizes share a group, ``ring_size`` being an axis of it; numbers of states do not."""
-    return f"states-{parameters.states}"
+class Rings(Kind):
+    """Uncoupled rings."""
 
+    name = "rings"
+    parameters = RingsParameters
+    record = RingsRecord
+    shape_parameters = ("states",)
+    seed_free = ("delay", "v_high", "v_low")  # the same initial states under every delay and thresholds
+    work_unit = "orbits"
+    reduction = "isophase.analysis.lattices.orbits:REDUCTION"
+    report = "isophase.analysis.lattices.orbit_report:REPORT"
 
-def check(parameters: RingsParameters, record: RingsRecord) -> None:
-    from isophase.kernels.orbits import MAX_NECKLACE, n_necklaces
+    def group_name(self, parameters: RingsParameters) -> str:
+        """All ring sizes share a group, ``ring_size`` being an axis of it; numbers of states do not."""
+        return f"states-{parameters.states}"
 
-    if parameters.v_low >= parameters.v_high:
-        raise ValueError(f"v_low={parameters.v_low}: must be below v_high={parameters.v_high}")
-    if 0 < parameters.delay < LEAST_DELAY:
-        raise ValueError(
-            f"delay={parameters.delay}: must be 0 or at least {LEAST_DELAY:g}; small rings may switch once per delay"
+    def check(self, parameters: RingsParameters, record: RingsRecord) -> None:
+        from isophase.kernels.orbits import MAX_NECKLACE, n_necklaces
+
+        if parameters.v_low >= parameters.v_high:
+            raise ValueError(f"v_low={parameters.v_low}: must be below v_high={parameters.v_high}")
+        if 0 < parameters.delay < LEAST_DELAY:
+            raise ValueError(
+                f"delay={parameters.delay}: must be 0 or at least {LEAST_DELAY:g}; "
+                "small rings may switch once per delay"
+            )
+        if parameters.sampling == "necklaces":
+            if parameters.ring_size > MAX_NECKLACE:
+                raise ValueError(
+                    f"ring_size={parameters.ring_size}: must be at most {MAX_NECKLACE} with sampling='necklaces'; "
+                    "longer rings have too many firing patterns, use sampling='random'"
+                )
+            if parameters.states < (number := n_necklaces(parameters.ring_size)):
+                raise ValueError(
+                    f"states={parameters.states}: must be at least {number}, "
+                    f"the firing patterns of a ring of {parameters.ring_size} up to rotation"
+                )
+
+    def template(self, parameters: RingsParameters, record: RingsRecord) -> xr.Dataset:
+        state = {"long_name": "number of the initial state"}
+        interval = {"long_name": "number of the interval between onsets"}
+        coords = {
+            "state": ("state", np.arange(parameters.states), state),
+            "interval": ("interval", np.arange(record.intervals), interval),
+        }
+        attrs = {"long_name": "orbits that the states settled on, rest included", "units": "1"}
+        return xr.Dataset({**recorded(parameters, record), "orbits": variable((), (), "int64", attrs)}, coords=coords)
+
+    def cost(self, parameters: RingsParameters, record: RingsRecord) -> Cost:
+        size, states = parameters.ring_size, parameters.states
+        run_time = min(REPEATED * record.t_end, 100.0 + RUN_PER_NEURON * size**2)
+        return Cost(
+            0.05 + SWITCHES_PER_NEURON_AND_TAU * states * size * run_time / SWITCHES_PER_SECOND,
+            BYTES_PER_NEURON * states * size + recorded_floats(self.template(parameters, record)),
         )
-    if parameters.sampling == "necklaces":
-        if parameters.ring_size > MAX_NECKLACE:
-            raise ValueError(
-                f"ring_size={parameters.ring_size}: must be at most {MAX_NECKLACE} with sampling='necklaces'; "
-                "longer rings have too many firing patterns, use sampling='random'"
-            )
-        if parameters.states < (number := n_necklaces(parameters.ring_size)):
-            raise ValueError(
-                f"states={parameters.states}: must be at least {number}, "
-                f"the firing patterns of a ring of {parameters.ring_size} up to rotation"
-            )
+
+    def work(self, record: RingsRecord, scalars: Mapping[str, Any]) -> float:
+        return float(scalars["orbits"])
+
+    def run_point(self, parameters: RingsParameters, seed: np.random.SeedSequence, record: RingsRecord) -> xr.Dataset:
+        from isophase.kernels import orbits
+
+        states, size = parameters.states, parameters.ring_size
+        if parameters.sampling == "necklaces":
+            drive, firing, weight = orbits.necklace_states(size)
+        else:
+            drive, firing = orbits.random_states(size, states, seed)
+            weight = np.ones(states)
+        found = orbits.find_orbits(
+            drive, firing, t_end=record.t_end, delay=parameters.delay, v_high=parameters.v_high, v_low=parameters.v_low
+        )
+        arrays, wanted = {}, recorded(parameters, record)
+        for name, template in wanted.items():
+            empty = {"outcome": NO_STATE, "pulses": NO_STATE, "onsets": 0, "weight": 0}.get(name, math.nan)
+            arrays[name] = np.full(template.shape, empty, template.dtype)
+            if name == "weight":
+                arrays[name][: len(found)] = weight
+            elif name != "spacing":
+                arrays[name][: len(found)] = found[name]
+        kept, fits = min(size, record.intervals), np.isfinite(found["spacing"]).sum(1) <= record.intervals
+        arrays["spacing"][: len(found), :kept][fits] = found["spacing"][fits, :kept]
+        settled = found[np.isin(found["outcome"], orbits.SETTLED)]
+        labels = orbits.classify(settled["pulses"], settled["spacing"])
+        outcome = xr.Dataset({name: (template.dims, arrays[name]) for name, template in wanted.items()})
+        return outcome.assign(orbits=len(np.unique(labels)))
 
 
-def check_record(record: RingsRecord) -> None:
-    """Any record can be kept."""
-
-
-def variables(parameters: RingsParameters, record: RingsRecord) -> dict[str, Variable]:
+def recorded(parameters: RingsParameters, record: RingsRecord) -> dict[str, xr.Variable]:
+    """The arrays of a point."""
     from isophase.kernels.orbits import OUTCOMES
 
     states = parameters.states
 
-    def per_state(dtype: str, long_name: str, units: str = "1", **attrs: Any) -> Variable:
-        return Variable(("state",), (states,), dtype, {"units": units, "long_name": long_name, **attrs}, (states,))
+    def per_state(dtype: str, long_name: str, units: str = "1", **attrs: Any) -> xr.Variable:
+        return variable(("state",), (states,), dtype, {"units": units, "long_name": long_name, **attrs})
 
     flags: dict[str, Any] = {"flag_values": list(range(len(OUTCOMES))), "flag_meanings": " ".join(OUTCOMES)}
     number = {"comment": "-1 where an instant does not end (delay 0), and in rows that hold no state"}
@@ -95,70 +154,5 @@ def variables(parameters: RingsParameters, record: RingsRecord) -> dict[str, Var
         "weight": per_state(
             "float64", "firing patterns that the state stands for", comment="0 in rows without a state"
         ),
-        "spacing": Variable(("state", "interval"), shape, "float64", spacing, shape),
+        "spacing": variable(("state", "interval"), shape, "float64", spacing),
     }
-
-
-def coordinates(parameters: RingsParameters, record: RingsRecord) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
-    return {
-        "state": (np.arange(parameters.states), {"long_name": "number of the initial state"}),
-        "interval": (np.arange(record.intervals), {"long_name": "number of the interval between onsets"}),
-    }
-
-
-def estimate(parameters: RingsParameters, record: RingsRecord) -> float:
-    size = parameters.ring_size
-    run_time = min(REPEATED * record.t_end, 100.0 + RUN_PER_NEURON * size**2)
-    return 0.05 + SWITCHES_PER_NEURON_AND_TAU * parameters.states * size * run_time / SWITCHES_PER_SECOND
-
-
-def memory(parameters: RingsParameters, record: RingsRecord) -> int:
-    cells = parameters.states * parameters.ring_size
-    return BYTES_PER_NEURON * cells + recorded_floats(variables(parameters, record))
-
-
-def run_point(parameters: RingsParameters, seed: np.random.SeedSequence, record: RingsRecord) -> Outcome:
-    from isophase.kernels import orbits
-
-    states, size = parameters.states, parameters.ring_size
-    if parameters.sampling == "necklaces":
-        drive, firing, weight = orbits.necklace_states(size)
-    else:
-        drive, firing = orbits.random_states(size, states, seed)
-        weight = np.ones(states)
-    found = orbits.find_orbits(
-        drive, firing, t_end=record.t_end, delay=parameters.delay, v_high=parameters.v_high, v_low=parameters.v_low
-    )
-    arrays = {}
-    for name, variable in variables(parameters, record).items():
-        empty = {"outcome": NO_STATE, "pulses": NO_STATE, "onsets": 0, "weight": 0}.get(name, math.nan)
-        arrays[name] = np.full(variable.shape, empty, variable.dtype)
-        if name == "weight":
-            arrays[name][: len(found)] = weight
-        elif name != "spacing":
-            arrays[name][: len(found)] = found[name]
-    kept, fits = min(size, record.intervals), np.isfinite(found["spacing"]).sum(1) <= record.intervals
-    arrays["spacing"][: len(found), :kept][fits] = found["spacing"][fits, :kept]
-    settled = found[np.isin(found["outcome"], orbits.SETTLED)]
-    labels = orbits.classify(settled["pulses"], settled["spacing"])
-    return Outcome(arrays, {"orbits": len(np.unique(labels))})
-
-
-RINGS = Kind(
-    name="rings",
-    parameters=RingsParameters,
-    record=RingsRecord,
-    shape_parameters=("states",),
-    group_name=group_name,
-    check=check,
-    check_record=check_record,
-    variables=variables,
-    coordinates=coordinates,
-    scalars={
-        "orbits": Scalar("int64", {"long_name": "orbits that the states settled on, rest included", "units": "1"})
-    },
-    estimate=estimate,
-    run=one_by_one(run_point),
-    memory=memory,
-    seed_free=("delay", "v_high", "v_low"),  # the same initial states under every delay and thresholds
-)

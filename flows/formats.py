@@ -1,0 +1,115 @@
+"""A table as text: one renderer for each format."""
+
+import csv
+import html
+import io
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from isophase.analysis.tables import Cell, Estimate, Table
+
+
+def terminal(table: Table) -> str:
+    """For a terminal: a title, columns under headings, the first to the left and the others to the right."""
+    grid = Grid(box=box.SIMPLE_HEAD)
+    for number, column in enumerate(table.columns):
+        grid.add_column(Text(column.heading), justify="left" if number == 0 else "right", no_wrap=True)
+    for line in table.texts():
+        grid.add_row(*map(Text, line))  # labels are the user's text, not markup
+    wide = Console(width=1000)
+    console = Console(width=max(Console().width, wide.measure(grid).maximum))
+    with console.capture() as captured:
+        console.print(Text(table.title, style="italic"), soft_wrap=True)
+        console.print(grid)
+        for note in table.notes:
+            console.print(Text(note))
+    return captured.get()
+
+
+def markdown(table: Table) -> str:
+    """For a page in Markdown."""
+    header = [column.heading for column in table.columns]
+    rows = [header, ["---"] * len(header), *table.texts()]
+    lines = ["| " + " | ".join(_of_markdown(cell) for cell in row) + " |" for row in rows]
+    return "\n".join([f"**{_of_markdown(table.title)}**", "", *lines, *(f"\n{_of_markdown(n)}" for n in table.notes)])
+
+
+def _of_markdown(text: str) -> str:
+    return html.escape(text, quote=False).replace("\\", "\\\\").replace("|", r"\|").replace("\n", " ")
+
+
+def as_html(table: Table) -> str:
+    """For a page in HTML: a ``table`` with caption, headings and notes."""
+    head = "".join(f"<th scope='col'>{html.escape(column.heading)}</th>" for column in table.columns)
+    rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+                   for row in table.texts())  # fmt: skip
+    notes = "".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
+    caption = f"<caption>{html.escape(table.title)}</caption>"
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{notes}"
+
+
+def as_csv(table: Table) -> str:
+    """Values, not what a person reads: an estimate takes a column for each of its numbers; NaN is empty."""
+    flat = [[_flat(column.key, cell) for column, cell in zip(table.columns, row, strict=True)] for row in table.rows]
+    names: list[str] = []
+    for number, column in enumerate(table.columns):
+        names += list(dict.fromkeys(name for row in flat for name in row[number])) or [column.key]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows([{name: value for cell in row for name, value in cell.items()} for row in flat])
+    return out.getvalue()
+
+
+def _flat(key: str, cell: Cell) -> dict[str, Any]:
+    if isinstance(cell, Estimate):
+        parts = {key: cell.value, f"{key}_error": cell.error, f"{key}_low": cell.low, f"{key}_high": cell.high}
+        shown = {name: _number(value) for name, value in parts.items() if value is not None}
+        return shown | ({f"{key}_is_lower_bound": True} if cell.bound else {})
+    if isinstance(cell, Mapping):
+        return {key: "; ".join(f"{name}: {number}" for name, number in cell.items())}
+    if isinstance(cell, tuple):
+        return {key: " ".join(map(str, cell))}
+    return {key: _number(cell)}
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else ""
+    return "" if value is None else value
+
+
+def as_json(table: Table) -> str:
+    """Values with titles and units; NaN is null."""
+    columns = [{"key": c.key, "title": c.title, "units": c.units} for c in table.columns]
+    rows = [{c.key: _plain(cell) for c, cell in zip(table.columns, row, strict=True)} for row in table.rows]
+    found = {"table": table.key, "title": table.title, "columns": columns, "rows": rows, "notes": list(table.notes)}
+    return json.dumps(found, ensure_ascii=False, indent=1)
+
+
+def _plain(cell: Cell) -> Any:
+    if isinstance(cell, Estimate):
+        parts = {"value": cell.value, "error": cell.error, "low": cell.low, "high": cell.high}
+        shown = {name: _plain(value) for name, value in parts.items() if name == "value" or value is not None}
+        return shown | ({"lower_bound": True} if cell.bound else {})
+    if isinstance(cell, Mapping):
+        return dict(cell)
+    if isinstance(cell, tuple):
+        return list(cell)
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "terminal": terminal,
+    "markdown": markdown,
+    "html": as_html,
+    "csv": as_csv,
+    "json": as_json,
+}

@@ -1,0 +1,214 @@
+"""Run what is missing of a sweep into its store: blocks of the grid, and inside each Dask tasks of a second or two."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Client, KilledWorker
+
+from isophase.flows import artifacts
+from isophase.flows.blocks import Blocks, RunBlocks
+from isophase.flows.cluster import fan_out, threads
+from isophase.flows.progress import Meter
+from isophase.flows.provenance import provenance
+from isophase.sweeps.store import (
+    Outcome,
+    Shard,
+    StoreError,
+    SweepStore,
+    Work,
+    compute_shard,
+    exclusive,
+    shard_bytes,
+    tasks,
+)
+from isophase.sweeps.sweep import Sweep, SweepError, from_definition
+
+TASKS_PER_THREAD = 64  # of a block, a few minutes of work: what is shown, repeated and cancelled as one
+TASKS_PER_BLOCK = 512  # at least: an adaptive cluster has few threads until it sees many tasks
+FLUSH_SECONDS = 1.0  # of status that a kill of the flow may cost
+
+Connect = Callable[[], AbstractContextManager[Client]]
+log = logging.getLogger("distributed.worker.points")  # on the dashboard a part of the worker's log
+
+
+@dataclass(frozen=True)
+class SweepSummary:
+    """What a run of a sweep did: points in each state after it, points that it ran, and its times in seconds."""
+
+    store: str
+    done: int
+    failed: int
+    pending: int
+    ran: int
+    wall_time: float
+    kernel_time: float
+
+
+def run_points(
+    sweep: Sweep,
+    store: str,
+    connect: Connect,
+    run_blocks: RunBlocks,
+    retry_failed: bool = False,
+    more_seeds: int = 0,
+) -> SweepSummary:
+    """Run the points of a sweep that its store lacks.
+
+    Parameters
+    ----------
+    store : resolved location; created, resumed or extended.
+    connect : context of a Dask client, entered only if there is something to run.
+    run_blocks : how the blocks are run: :func:`isophase.flows.blocks.in_threads`, or as Prefect's tasks.
+    retry_failed : run points that failed before once more.
+    more_seeds : go on with the seeds that the store holds beyond those of the sweep, and add this many new ones once
+        none of them is pending.
+
+    Raises
+    ------
+    SweepError, StoreError, ClusterError : before or instead of work that cannot be done.
+    """
+    started = time.perf_counter()
+    with exclusive(store):
+        results = SweepStore.prepare(store, sweep)
+        if more_seeds:
+            sweep, results = _with_more_seeds(sweep, results, more_seeds)
+        shards = results.pending(sweep, retry_failed)
+        kernel_time = 0.0
+        if shards:
+            with connect() as client:
+                results.add_run(provenance(client))
+                try:
+                    kernel_time = _run_shards(sweep, results, shards, client, run_blocks)
+                finally:
+                    results.flush()
+        count = results.count(sweep)
+    artifacts.link(
+        f"{sweep.name}-store",
+        store,
+        f"{count['done']:,} points done, {count['failed']:,} failed, {count['pending']:,} pending",
+    )
+    ran = sum(len(shard.points) for shard in shards)
+    return SweepSummary(store, **count, ran=ran, wall_time=time.perf_counter() - started, kernel_time=kernel_time)
+
+
+def _with_more_seeds(sweep: Sweep, results: SweepStore, count: int) -> tuple[Sweep, SweepStore]:
+    """The sweep with every seed that its store holds, and ``count`` new ones where none of these is pending."""
+    if all(axis.name != "seed" for axis in sweep.axes):
+        raise SweepError(f"more_seeds={count}: sweep {sweep.name} has no axis `seed` to extend")
+    stored = [axis for group in results.groups.values() for axis in group.group.axes if axis.name == "seed"]
+    seeds = list(dict.fromkeys(seed for axis in stored for seed in axis.labels))
+    for new in (0, count):
+        seeds += range(max(seeds) + 1, max(seeds) + 1 + new)
+        definition = sweep.definition()
+        for axis in definition["axes"]:
+            if axis["name"] == "seed":
+                axis |= {"labels": seeds, "values": {"seed": seeds}}
+        sweep = from_definition(definition)
+        results = SweepStore.prepare(results.location, sweep)
+        if results.pending(sweep):
+            break
+    return sweep, results
+
+
+def _run_shards(sweep: Sweep, results: SweepStore, shards: list[Shard], client: Client, run_blocks: RunBlocks) -> float:
+    """Run the shards, block by block; returns the time spent in kernels over all workers, in seconds."""
+    runs = tasks(shards, {group.name: group.seconds() / group.n_points for group in sweep.groups()})
+    n_points = sum(len(shard.points) for shard in shards)
+    n_workers, n_threads = len(client.nthreads()), threads(client)
+    print(f"{sweep.name}: {n_points:,} points to run on {n_workers} workers, into {results.location}", file=sys.stderr)
+    print(f"Dask dashboard: {client.dashboard_link}", file=sys.stderr)
+    artifacts.link("dashboard", client.dashboard_link, "Dask dashboard of this run, while it goes on")
+    size = max(TASKS_PER_BLOCK, TASKS_PER_THREAD * n_threads)
+    finished: set[Shard] = set()
+    with (
+        Meter(sweep.name, n_points) as meter,
+        artifacts.progress(sweep.name, lambda: len(finished) / len(shards)),
+    ):
+
+        def run_block(number: int) -> None:
+            """Fan a block out over Dask and take in its outcomes."""
+            flushed = time.monotonic()
+            waiting = [run for run in runs[number * size : (number + 1) * size] if not finished.issuperset(run)]
+            calls = (([results.work(sweep, shard) for shard in run],) for run in waiting)
+            for position, answer in fan_out(client, compute_run, calls):
+                blocks.check()
+                run = waiting[position]
+                for shard, (outcomes, nbytes) in zip(run, _outcomes(answer, run, results), strict=True):
+                    results.finish(shard, outcomes)
+                    finished.add(shard)
+                    _count(meter, sweep, outcomes, nbytes)
+                if time.monotonic() - flushed > FLUSH_SECONDS:
+                    results.flush()
+                    flushed = time.monotonic()
+            results.flush()
+
+        blocks = Blocks([str(number) for number in range(-(-len(runs) // size))], run_block)
+        run_blocks(blocks)
+    print(_metrics(sweep, meter, max(n_threads, threads(client))), file=sys.stderr)
+    return meter.amounts["kernels"]
+
+
+def _count(meter: Meter, sweep: Sweep, outcomes: list[Outcome], nbytes: int) -> None:
+    meter.add(
+        len(outcomes),
+        failed=sum(bool(outcome.error) for outcome in outcomes),
+        kernels=sum(outcome.wall_time for outcome in outcomes),
+        work=sum(sweep.kind.work(sweep.record, outcome.scalars) for outcome in outcomes if not outcome.error),
+        nbytes=nbytes,
+    )
+
+
+def _metrics(sweep: Sweep, meter: Meter, n_threads: int) -> str:
+    """One line on what a run came to; rates are per second of the fan-out, over all workers."""
+    amounts, seconds = meter.amounts, meter.seconds
+    return (
+        f"{sweep.name}: {meter.done:,} points, {meter.failed:,} failed; {meter.done / seconds:.3g} points/s, "
+        f"{amounts['work'] / seconds:.3g} {sweep.kind.work_unit}/s; {amounts['nbytes'] / 1e6:.1f} MB written; "
+        f"kernels {amounts['kernels']:.1f} s, overhead {n_threads * seconds - amounts['kernels']:.1f} s "
+        f"of {n_threads} threads x {seconds:.1f} s"
+    )
+
+
+Computed = tuple[list[Outcome], int]  # outcomes of a shard's points, and the bytes that it takes in the store
+
+
+def _outcomes(answer: Any, run: tuple[Shard, ...], results: SweepStore) -> list[Computed]:
+    """What a Dask task returned, or what its end means for its points."""
+    if isinstance(answer, KilledWorker):
+        error = f"KilledWorker: {answer.allowed_failures + 1} workers died while computing it"
+        return [([Outcome(error=error)] * len(shard.points), 0) for shard in run]
+    if isinstance(answer, OSError):
+        raise StoreError(f"store {results.location}: cannot be written: {answer}")
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def compute_run(run: list[Work]) -> list[Computed]:
+    """Compute and write the shards of one Dask task, one after another. Runs on a worker.
+
+    Its log has a line for every shard before it runs, since what kills a worker leaves no other trace, and for every
+    point that fails its error and traceback.
+    """
+    computed = []
+    for work in run:
+        log.info("%s: %d points from %s", work.shard.group, len(work.parameters), point_label(work, 0))
+        outcomes = compute_shard(work)
+        for number, outcome in enumerate(outcomes):
+            if outcome.error:
+                label = point_label(work, number)
+                log.warning("%s: %s: failed: %s\n%s", work.shard.group, label, outcome.error, outcome.traceback)
+        computed.append((outcomes, shard_bytes(work)))
+    return computed
+
+
+def point_label(work: Work, number: int) -> str:
+    """A point by its seed and the parameters that are not at their defaults."""
+    fields = work.kind.parameters.model_fields
+    values = work.parameters[number].items()
+    return ", ".join(f"{name}={value}" for name, value in values if name == "seed" or value != fields[name].default)

@@ -1,0 +1,352 @@
+"""Reduce the finished points of a store: a Dask task per scheme, or per seed where seeds are measured one by one first.
+
+What of it fails is left out and said, and the rest is kept.
+"""
+
+import functools
+import itertools
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from distributed import KilledWorker
+
+from isophase.analysis.base import Reduction, Summaries
+from isophase.analysis.schemes import at_position, grid_axes, parameters
+from isophase.flows.blocks import Blocks, RunBlocks
+from isophase.flows.cluster import ClusterError, fan_out
+from isophase.flows.points import Connect
+from isophase.flows.progress import Meter
+from isophase.sweeps.kinds import Kind, UnknownKindError, kind_named
+from isophase.sweeps.kinds.base import located
+from isophase.sweeps.seeds import point_seed
+from isophase.sweeps.store import (
+    DONE,
+    FAILED,
+    SUMMARY,
+    StoreError,
+    exclusive,
+    one_line,
+    open_tree,
+    read_summaries,
+    stored_sweep,
+    write_summaries,
+)
+from isophase.sweeps.sweep import SweepError
+
+READING = {"zarr", "obstore", "numcodecs"}  # packages that raise what a store, a disk or a network has done
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A part of a reduction that failed: which one, its error, and where that was raised."""
+
+    part: str
+    error: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class ReduceSummary:
+    """What a reduction did: the groups that it reduced, and what of them had to be left out."""
+
+    store: str
+    groups: tuple[str, ...]
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one Dask task reduces: the position of a scheme, or of one seed, in a group of a store."""
+
+    store: str
+    group: str
+    position: Mapping[str, int]
+    kind: Kind
+    refine: bool = False
+
+
+def reduce_points(store: str, connect: Connect, run_blocks: RunBlocks, refine: bool = False) -> ReduceSummary:
+    """Reduce the finished points of a store into its group ``summary``.
+
+    Parameters
+    ----------
+    store : resolved location.
+    connect : context of a Dask client.
+    run_blocks : how the groups are run: in threads, or as Prefect's tasks.
+    refine : let the kind run points again, to look between what was recorded.
+
+    Raises
+    ------
+    StoreError : nothing is there, nothing is done yet, or nothing of it could be reduced.
+    SweepError : points of this kind cannot be refined.
+    """
+    with exclusive(store):
+        kind = kind_of(store)
+        if refine and kind.run_again is None:
+            raise SweepError(f"refine: store {store} is of kind {kind.name!r}, whose points cannot be refined")
+        reduction: Reduction = located(kind.reduction)
+        groups = finished(store)
+        with one_line(store):
+            parts = {name: list(parts_of(dataset, reduction)) for name, dataset in groups.items()}
+        summaries: dict[str, xr.Dataset] = {}
+        failures: list[Failure] = []
+        unit = "schemes" if reduction.measure is None else "seeds"
+        with connect() as client, Meter("reduce", sum(map(len, parts.values())), unit) as meter:
+
+            def reduce_group(number: int) -> None:
+                name = list(groups)[number]
+                found: dict[int, xr.Dataset | Failure] = {}
+                calls = ((Part(store, name, part, kind, refine),) for part in parts[name])
+                for position, answer in fan_out(client, reduce_part, calls):
+                    blocks.check()
+                    found[position] = _answer(answer, parts[name][position])
+                    meter.add(1)
+                summary, failed = gather(groups[name], [found[i] for i in range(len(found))], reduction)
+                failures.extend(_in_group(name, failed))
+                if summary is not None:
+                    summaries[name] = summary
+
+            blocks = Blocks(list(groups), reduce_group)
+            run_blocks(blocks)
+        summaries = {name: summaries[name] for name in groups if name in summaries}
+        for failure in failures:
+            print(f"left out: {failure.part}: {failure.error}\n{failure.traceback}", file=sys.stderr)
+        if not summaries:
+            raise StoreError(f"store {store}: nothing could be reduced: {failures[0].part}: {failures[0].error}")
+        across, failed_across = reduce_across(reduction, summaries)
+        write_summaries(store, summaries | across)
+    return ReduceSummary(store, tuple(summaries), (*failures, *failed_across))
+
+
+def kind_of(store: str) -> Kind:
+    """The kind of a store's points; StoreError where it is not known here."""
+    try:
+        return kind_named(stored_sweep(store)["kind"])
+    except UnknownKindError as error:
+        raise StoreError(f"store {store}: {error}") from None
+
+
+def summaries_of(store: str) -> Summaries:
+    """What a reduction left in a store; StoreError where there is nothing."""
+    found = read_summaries(store)
+    return Summaries(
+        {name: dataset for name, dataset in found.items() if "/" not in name},
+        {name: dataset for name, dataset in found.items() if "/" in name},
+    )
+
+
+def finished(store: str) -> dict[str, xr.Dataset]:
+    """The groups of a store that hold finished points."""
+    with one_line(store):
+        tree = open_tree(store, chunks=None)
+        groups = {name: node.to_dataset() for name, node in tree.children.items() if name != SUMMARY}
+        groups = {name: dataset for name, dataset in groups.items() if (dataset["status"] == DONE).any()}
+    if not groups:
+        raise StoreError(f"store {store}: no point is done, there is nothing to reduce")
+    return groups
+
+
+def parts_of(dataset: xr.Dataset, reduction: Reduction) -> Iterator[dict[str, int]]:
+    """What is reduced at a time: the positions of all schemes, or of all finished seeds where these are measured."""
+    status = dataset["status"].load()
+    for position in positions_of(dataset):
+        if reduction.measure is None:
+            yield position
+        elif "seed" in status.dims:
+            done = (status.isel(position) == DONE).values
+            yield from (position | {"seed": int(seed)} for seed in np.flatnonzero(done))
+        elif status.isel(position).item() == DONE:
+            yield position
+
+
+def positions_of(dataset: xr.Dataset) -> Iterator[dict[str, int]]:
+    """Every position on the grid axes of a group, seeds apart."""
+    dims = grid_axes(dataset)
+    for position in itertools.product(*(range(dataset.sizes[dim]) for dim in dims)):
+        yield dict(zip(dims, position, strict=True))
+
+
+def reduce_part(part: Part) -> xr.Dataset | Failure:
+    """Summary of one scheme over its finished seeds, or what is measured of one seed. Runs on a worker."""
+    reduction: Reduction = located(part.kind.reduction)
+    try:
+        dataset = at_position(open_tree(part.store, chunks=None)[part.group].to_dataset(), part.position)
+        dataset = _with_context(part, dataset)
+        if reduction.measure is None:
+            return _distinct(reduction.summarise(dataset), dataset)
+        return reduction.measure(dataset, _run_again(part, dataset) if part.refine else None)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        if _is_read(error):
+            text = f"store {part.store}: cannot be read: {text}"
+        return Failure("", text, "" if isinstance(error, StoreError) else traceback.format_exc())
+
+
+def _is_read(error: BaseException) -> bool:
+    """Whether the store, the disk or the network raised it, and not a measurement."""
+    frame = error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_globals.get("__name__", "").split(".")[0] in READING:
+            return True
+        frame = frame.tb_next
+    return False
+
+
+def _with_context(part: Part, dataset: xr.Dataset) -> xr.Dataset:
+    """A scheme with what its kind makes again of each of its seeds."""
+    if type(part.kind).context is Kind.context:
+        return dataset
+    seeds = dataset["seed"].values if "seed" in dataset.dims else [parameters(dataset).get("seed", 0)]
+    entropy = stored_sweep(part.store)["seed"]
+    made = []
+    for seed in seeds:
+        model = part.kind.parameters.model_validate(parameters(dataset) | {"seed": int(seed)})
+        made.append(part.kind.context(model, point_seed(entropy, part.kind.stream, model, part.kind.seed_free)))
+    if not any(len(of_seed.variables) for of_seed in made):
+        return dataset
+    return dataset.merge(xr.concat(made, "seed") if "seed" in dataset.dims else made[0])
+
+
+def _run_again(part: Part, dataset: xr.Dataset) -> Callable[[np.ndarray], xr.Dataset]:
+    assert part.kind.run_again is not None
+    sweep = stored_sweep(part.store)
+    record = part.kind.record.model_validate(sweep["record"])
+    model = part.kind.parameters.model_validate(parameters(dataset))
+    seed = point_seed(sweep["seed"], part.kind.stream, model, part.kind.seed_free)
+    return functools.partial(part.kind.run_again, model, seed, record)
+
+
+def _distinct(summary: xr.Dataset, dataset: xr.Dataset) -> xr.Dataset:
+    """A summary none of whose variables is named like an axis of the grid."""
+    for axis in grid_axes(dataset) + [name for name in dataset.coords if not dataset[name].dims]:
+        if axis in summary.data_vars or axis in summary.dims:
+            raise ValueError(f"the reduction calls a variable or dimension {axis!r}, which is an axis of the grid")
+    return summary
+
+
+def _answer(answer: Any, position: Mapping[str, int]) -> xr.Dataset | Failure:
+    """What a Dask task came to."""
+    if isinstance(answer, KilledWorker):
+        return Failure("", f"KilledWorker: {answer.allowed_failures + 1} workers died while reducing it")
+    if isinstance(answer, ClusterError | KeyboardInterrupt):
+        raise answer
+    if isinstance(answer, BaseException):
+        trace = "".join(traceback.format_exception(answer))
+        return Failure("", f"{type(answer).__name__}: {answer}", trace)
+    return answer
+
+
+def gather(
+    dataset: xr.Dataset, found: list[xr.Dataset | Failure], reduction: Reduction
+) -> tuple[xr.Dataset | None, list[Failure]]:
+    """The summary of a group from what became of its parts, in the order of :func:`parts_of`; and what was left out.
+
+    None where nothing could be reduced.
+    """
+    parts = list(parts_of(dataset, reduction))
+    labelled = [_labelled(dataset, *pair) for pair in zip(parts, found, strict=True)]
+    failed = [part for part in labelled if isinstance(part, Failure)]
+    schemes = labelled if reduction.measure is None else _summarised(dataset, parts, labelled, reduction, failed)
+    good = [part for part in schemes if isinstance(part, xr.Dataset)]
+    if not good:
+        return None, failed
+    complete = [
+        _with_counts(dataset, position, scheme, good[0])
+        for position, scheme in zip(positions_of(dataset), schemes, strict=True)
+    ]
+    return join(dataset, complete), failed
+
+
+def _labelled(dataset: xr.Dataset, position: Mapping[str, int], answer: xr.Dataset | Failure) -> xr.Dataset | Failure:
+    if isinstance(answer, xr.Dataset):
+        return answer
+    labels = ", ".join(f"{name}={dataset[name].values[i]}" for name, i in position.items())
+    return Failure(labels or "its one scheme", answer.error, answer.traceback)
+
+
+def _in_group(name: str, failures: list[Failure]) -> list[Failure]:
+    return [Failure(f"{name}: {failure.part}", failure.error, failure.traceback) for failure in failures]
+
+
+def _summarised(
+    dataset: xr.Dataset,
+    parts: list[dict[str, int]],
+    measured: list[xr.Dataset | Failure],
+    reduction: Reduction,
+    failed: list[Failure],
+) -> list[xr.Dataset | Failure]:
+    """The summary of every scheme from what was measured of its seeds."""
+    good = [part for part in measured if isinstance(part, xr.Dataset)]
+    summaries: list[xr.Dataset | Failure] = []
+    for position in positions_of(dataset):
+        own = [m for part, m in zip(parts, measured, strict=True) if {**part, **position} == part]
+        seeds = [m for m in own if isinstance(m, xr.Dataset)] or [part.isel(seed=slice(0)) for part in good[:1]]
+        try:
+            joined = xr.concat(seeds, "seed", coords="minimal", compat="override", join="exact")
+            summary = _distinct(reduction.summarise(joined), dataset.isel(position))
+            lost = len(own) - len([m for m in own if isinstance(m, xr.Dataset)])
+            about = {"units": "1", "long_name": "seeds that are done and could not be measured, left out of everything"}
+            summaries.append(summary.assign(n_unmeasured=((), lost, about)))
+        except Exception as error:
+            failure = Failure("", f"{type(error).__name__}: {error}", traceback.format_exc())
+            labelled = _labelled(dataset, position, failure)
+            assert isinstance(labelled, Failure)
+            failed.append(labelled)
+            summaries.append(labelled)
+    return summaries
+
+
+def _with_counts(
+    dataset: xr.Dataset, position: Mapping[str, int], scheme: xr.Dataset | Failure, like: xr.Dataset
+) -> xr.Dataset:
+    """The summary of a scheme with its failed points, and its error where it could not be reduced."""
+    error = scheme.error if isinstance(scheme, Failure) else ""
+    summary = scheme if isinstance(scheme, xr.Dataset) else _nothing_of(like)
+    number = int((dataset["status"].isel(position) == FAILED).sum())
+    return summary.assign(
+        n_failed=((), number, {"units": "1", "long_name": "points that failed, left out of everything"}),
+        reduction_error=((), error, {"long_name": "error of a scheme that could not be reduced"}),
+    )
+
+
+def _nothing_of(like: xr.Dataset) -> xr.Dataset:
+    """A summary that says nothing: NaN, 0, no."""
+
+    def nothing(variable: xr.DataArray) -> xr.DataArray:
+        if variable.dtype.kind in "fc":
+            return xr.full_like(variable, np.nan)
+        return variable.copy(data=np.zeros(variable.shape, variable.dtype))
+
+    return like.assign({name: nothing(variable) for name, variable in like.data_vars.items()})
+
+
+def join(dataset: xr.Dataset, parts: list[xr.Dataset]) -> xr.Dataset:
+    """The summaries of all schemes along the grid axes of their group, in the order of :func:`positions_of`."""
+    dims = grid_axes(dataset)
+    joining: dict[str, Any] = {"data_vars": "all", "coords": "minimal", "compat": "override", "join": "outer"}
+    for dim in reversed(dims):
+        length = dataset.sizes[dim]
+        runs = [parts[i : i + length] for i in range(0, len(parts), length)]
+        parts = [xr.concat(run, dim, combine_attrs="override", **joining) for run in runs]
+    own = {name: c.load() for name, c in dataset.coords.items() if set(c.dims) <= set(dims)}
+    attrs = {**parts[0].attrs, **{key: dataset.attrs[key] for key in ("kind", "axes", "parameters")}}
+    return parts[0].assign_coords(own).assign_attrs({**dataset.attrs, **attrs})
+
+
+def reduce_across(
+    reduction: Reduction, summaries: Mapping[str, xr.Dataset]
+) -> tuple[dict[str, xr.Dataset], list[Failure]]:
+    """What a reduction draws from several groups together."""
+    if reduction.across is None:
+        return {}, []
+    try:
+        return reduction.across(summaries), []
+    except Exception as error:
+        failure = Failure("groups together", f"{type(error).__name__}: {error}", traceback.format_exc())
+        print(f"left out: {failure.part}: {failure.error}\n{failure.traceback}", file=sys.stderr)
+        return {}, [failure]

@@ -1,0 +1,165 @@
+"""How the points of a group lie in arrays, chunks and shards, and which of them are computed together."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import zarr
+
+from isophase.sweeps.kinds.base import arrays_of
+from isophase.sweeps.store.location import StoreError
+from isophase.sweeps.sweep import Axis, Group
+
+SHARD_SECONDS = 2.0  # cheap points share a shard (and a Dask task) that takes about this long
+SHARD_BYTES = 64 * 2**20  # a worker holds one shard in memory while it computes it
+SHARDS_PER_GROUP = 16  # but leave that many shards to share among workers
+BOOKKEEPING_CELLS = 4096  # least size of a chunk of status, so that growing a grid does not scatter it
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """The unit of writing: the points of one group whose data lie in one shard, and which of them to compute."""
+
+    group: str
+    origin: tuple[int, ...]
+    points: tuple[tuple[int, ...], ...]
+
+
+def fill_of(dtype: Any) -> Any:
+    """What an array holds where no point has written: NaN, or 0 of a type without it."""
+    return np.dtype(dtype).type(np.nan) if np.dtype(dtype).kind in "fc" else np.dtype(dtype).type(0)
+
+
+def prepare_group(
+    location: str, root: zarr.Group, wanted: Group, kept: Mapping[str, tuple[str, dict[str, Any]]]
+) -> tuple[Group, zarr.Group, tuple[int, ...]]:
+    """Create the arrays of a group, or grow those that are there by what is wanted of it.
+
+    ``kept`` gives type and attributes of the arrays that hold one number or text per point. Returns the group as it
+    then is, its node and the shape of its shards in points.
+    """
+    group = wanted
+    node = root.require_group(wanted.name)
+    if "axes" in node.attrs:
+        stored = [Axis.from_json(axis) for axis in json.loads(str(node.attrs["axes"]))]
+        axes = tuple(have.union(more) for have, more in zip(stored, wanted.axes, strict=True))
+        group = dataclasses.replace(wanted, axes=axes)
+        shard = tuple(json.loads(str(node.attrs["shard"])))
+    else:
+        shard = shard_shape(group)
+    coordinates = _coordinates(group)
+    for name, (_, values, _) in coordinates.items():
+        if name in node and (member(node, name).dtype.kind in "iufb") != (np.asarray(values).dtype.kind in "iufb"):
+            raise StoreError(f"store {location}: {name} in {group.name}: numbers and text cannot be on one axis")
+    dims = tuple(axis.name for axis in group.axes)
+    cells = _bookkeeping_chunk(group.shape)
+    for name, (type_name, attrs) in kept.items():
+        _require_array(node, name, group.shape, type_name, dims, attrs, cells)
+    for name, variable in arrays_of(group.template).items():
+        chunk = variable.encoding["chunks"]
+        inner = (1,) * len(dims) + chunk
+        whole = shard + tuple(math.ceil(n / c) * c for n, c in zip(variable.shape, chunk, strict=True))
+        _require_array(
+            node, name, group.shape + variable.shape, str(variable.dtype), (*dims, *map(str, variable.dims)),
+            variable.attrs, inner, shards=None if inner == whole else whole,
+        )  # fmt: skip
+    for name, (dim, values, attrs) in coordinates.items():
+        shape = np.shape(values)
+        kind = np.asarray(values).dtype
+        dtype: Any = "str" if kind.kind == "U" else kind
+        coordinate: Any = _require_array(
+            node, name, shape, dtype, dim, attrs, tuple(max(n, BOOKKEEPING_CELLS) for n in shape)
+        )
+        coordinate[...] = np.asarray(values, dtype=object) if dtype == "str" and shape else values
+    # Last, so that an extension that fails leaves the group as it was.
+    node.attrs.update(
+        {
+            **{name: value for name, value in group.fixed.items() if isinstance(value, str | int | float)},
+            "kind": group.kind_name,
+            "coordinates": " ".join(coordinates),
+            "axes": json.dumps([axis.to_json() for axis in group.axes]),
+            "parameters": json.dumps(dict(group.fixed)),
+            "shard": json.dumps(shard),
+        }
+    )
+    return group, node, shard
+
+
+def _require_array(
+    node: zarr.Group, name: str, shape: tuple[int, ...], dtype: Any, dims: tuple[str, ...], attrs: Mapping[str, Any],
+    chunks: tuple[int, ...], shards: tuple[int, ...] | None = None,
+) -> zarr.Array:  # fmt: skip
+    if name in node:
+        array = member(node, name)
+        if array.shape != shape:
+            array.resize(shape)
+        return array
+    fill = "" if dtype == "str" else fill_of(dtype)
+    return node.create_array(
+        name, shape=shape, dtype=str if dtype == "str" else dtype, chunks=chunks, shards=shards, fill_value=fill,
+        dimension_names=dims, attributes=dict(attrs),
+    )  # fmt: skip
+
+
+def member(node: zarr.Group, name: str) -> Any:
+    """An array of a group (to the type checker it could be a group too)."""
+    return node[name]
+
+
+def _coordinates(group: Group) -> dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]:
+    """Every coordinate of a group: labels of the axes, parameters along zipped ones, and the group's own scalars."""
+    found: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]] = {}
+    for axis in group.axes:
+        found[axis.name] = ((axis.name,), list(axis.labels), _parameter_attrs(group, axis.name))
+        for parameter, values in axis.values:
+            if parameter != axis.name and all(isinstance(v, str | int | float) for v in values):
+                found[parameter] = ((axis.name,), list(values), _parameter_attrs(group, parameter))
+    for parameter in group.kind.shape_parameters:
+        if isinstance(group.fixed.get(parameter), str | int | float):
+            found[parameter] = ((), group.fixed[parameter], _parameter_attrs(group, parameter))
+    for name, coordinate in group.template.coords.items():
+        found[str(name)] = (tuple(map(str, coordinate.dims)), coordinate.values, dict(coordinate.attrs))
+    return found
+
+
+def _parameter_attrs(group: Group, parameter: str) -> dict[str, Any]:
+    known = group.kind.parameters.model_fields.get(parameter)
+    return {"long_name": known.description} if known is not None and known.description else {}
+
+
+def _bookkeeping_chunk(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if not shape:
+        return ()
+    return (*shape[:-1], max(shape[-1], BOOKKEEPING_CELLS // math.prod(shape[:-1])))
+
+
+def shard_shape(group: Group) -> tuple[int, ...]:
+    """Points per shard along each grid axis: last axes first, as many as make a task of a second or two.
+
+    It depends on the group alone, never on the number of workers: the same sweep makes the same files.
+    """
+    seconds = max(group.seconds() / group.n_points, 1e-9)
+    point_bytes = max(group.nbytes() // group.n_points, 1)
+    room = min(SHARD_SECONDS / seconds, SHARD_BYTES / point_bytes, group.n_points / SHARDS_PER_GROUP)
+    shape = []
+    for length in reversed(group.shape):
+        shape.append(max(1, min(length, math.floor(room))))
+        room = room / shape[-1] if shape[-1] == length else 1
+    return tuple(reversed(shape))
+
+
+def tasks(shards: list[Shard], seconds: Mapping[str, float]) -> list[tuple[Shard, ...]]:
+    """Shards in runs that take about ``SHARD_SECONDS`` together, given the time of a point of each group."""
+    runs: list[list[Shard]] = []
+    filled = math.inf
+    for shard in shards:
+        cost = seconds[shard.group] * len(shard.points)
+        if filled + cost > SHARD_SECONDS or runs[-1][-1].group != shard.group:
+            runs.append([])
+            filled = 0.0
+        runs[-1].append(shard)
+        filled += cost
+    return [tuple(run) for run in runs]

@@ -1,0 +1,137 @@
+"""Where a store is, and how it is opened: addresses, and the tree that people query."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+import zarr
+from zarr.abc.store import OffsetByteRequest, RangeByteRequest
+from zarr.errors import GroupNotFoundError
+
+from isophase.sweeps.sweep import SweepError
+
+
+class StoreError(RuntimeError):
+    """A store that cannot be used: the message names its path and the reason."""
+
+
+def is_url(location: str) -> bool:
+    return "://" in location
+
+
+def resolve(location: str | os.PathLike[str]) -> str:
+    """The location as every process understands it: a URL as it is, a local path (or ``file://``) made absolute."""
+    text = str(location).removeprefix("file://")
+    return text if is_url(text) else str(Path(text).expanduser().absolute())
+
+
+@contextlib.contextmanager
+def one_line(location: str, what: str = "read") -> Iterator[None]:
+    """Whatever a damaged or foreign store raises becomes one line that names it."""
+    try:
+        yield
+    except (StoreError, SweepError):
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise StoreError(f"store {location}: cannot be {what}: {type(error).__name__}: {reason}") from error
+
+
+def zarr_store(location: str, read_only: bool = False) -> Any:
+    """The Zarr store at a local path or at any URL that obstore opens (``s3://``, ``gs://``, ``az://``)."""
+    if not is_url(location):
+        return zarr.storage.LocalStore(location, read_only=read_only)
+    try:
+        from obstore.store import from_url
+    except ImportError:
+        raise StoreError(f"store {location}: URLs need obstore: pip install 'isophase[s3]'") from None
+    return _ObjectStore(from_url(location), read_only=read_only)
+
+
+class _ObjectStore(zarr.storage.ObjectStore):
+    """Gets along with servers that understand less of S3 than they should; ``rclone serve s3`` is one."""
+
+    async def set_if_not_exists(self, key: str, value: Any) -> None:
+        """Look, and then create: some servers ignore "only if it is not there" and overwrite.
+
+        Zarr creates missing parents so; an overwritten root has lost the sweep. A store has one writer, who may look.
+        """
+        if not await self.exists(key):
+            await self.set(key, value)
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        """Some servers send the bytes that were asked for as if they were the whole, which obstore refuses."""
+        from obstore.exceptions import GenericError
+
+        try:
+            return await super().get(key, prototype, byte_range)
+        except GenericError as error:
+            if byte_range is None or "non-partial" not in str(error):
+                raise
+        whole = await super().get(key, prototype)
+        if whole is None:
+            return None
+        if isinstance(byte_range, RangeByteRequest):
+            return whole[byte_range.start : byte_range.end]
+        if isinstance(byte_range, OffsetByteRequest):
+            return whole[byte_range.offset :]
+        return whole[len(whole) - byte_range.suffix :]
+
+
+def open_store(location: str | os.PathLike[str]) -> xr.DataTree:
+    """The whole store as a lazy tree: a node per shape with labelled grid axes, and ``summary`` once it is reduced.
+
+    Parameters
+    ----------
+    location : local path or URL of a store.
+
+    Returns
+    -------
+    xarray.DataTree of Dask arrays; nothing but coordinates is read. Points that have not run are NaN.
+
+    Raises
+    ------
+    StoreError : nothing is there, or it is no store of a sweep.
+    """
+    return open_tree(location, chunks={})
+
+
+def open_tree(location: str | os.PathLike[str], chunks: dict[str, int] | None) -> xr.DataTree:
+    """As :func:`open_store`; ``chunks`` None: arrays that are read in this thread when their values are asked for."""
+    location = resolve(location)
+    with one_line(location):
+        root = open_root(location)
+        definition_of(location, root)
+        consolidated = root.metadata.consolidated_metadata is not None
+        store = zarr_store(location, read_only=True)
+        return xr.open_datatree(store, engine="zarr", chunks=chunks, consolidated=consolidated)
+
+
+def open_root(location: str) -> zarr.Group:
+    if not is_url(location) and not Path(location).exists():
+        raise StoreError(f"store {location}: there is nothing at this path")
+    try:
+        return zarr.open_group(zarr_store(location, read_only=True), mode="r")
+    except GroupNotFoundError:
+        raise StoreError(f"store {location}: not a Zarr group") from None
+
+
+def definition_of(location: str, root: zarr.Group) -> dict[str, Any]:
+    """The sweep's definition in a store's attributes."""
+    if "sweep" not in root.attrs:
+        raise StoreError(f"store {location}: a Zarr group, but not the store of a sweep")
+    definition = json.loads(str(root.attrs["sweep"]))
+    if not isinstance(definition, dict) or not isinstance(definition.get("kind"), str):
+        raise StoreError(f"store {location}: its attribute `sweep` is not the definition of a sweep")
+    return definition
+
+
+def stored_sweep(location: str) -> dict[str, Any]:
+    """The definition of the sweep that last ran into a store."""
+    location = resolve(location)
+    with one_line(location):
+        return definition_of(location, open_root(location))
