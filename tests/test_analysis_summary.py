@@ -15,6 +15,7 @@ from isophase.analysis.lattices.summary import SECOND_MOMENT_SCALE, summarise
 from isophase.analysis.statistics import mean_over_seeds
 from isophase.kernels.lattice.tilings import ring_neighbours, tile_centres
 from tests.phase_fields import checkerboard, exact_efold, field, gaussian_fields, white_noise
+from tests.summaries import point_of_grid
 
 TIME = np.linspace(10, 240, 24)
 
@@ -22,14 +23,15 @@ TIME = np.linspace(10, 240, 24)
 def scheme(phase, tiling="square", boundary="periodic", **seeds):
     """A group of the store at one position of its grid: ``phase`` [seed, time, row, col]."""
     number = phase.sizes["seed"]
-    coords = {
-        "time": ("time", TIME[: phase.sizes["time"]], {"units": "tau"}),
-        "seed": np.arange(number),
-        "boundary": boundary,
-    }
-    status = ("seed", np.array(seeds.pop("status", [1] * number), np.uint8))
     variables = {name: ("seed", np.array(values), {"units": "1", "long_name": name}) for name, values in seeds.items()}
-    return xr.Dataset({"phase": phase, "status": status, **variables}, coords, {"tiling": tiling})
+    status = variables.pop("status", ("seed", [1] * number))[1]
+    return point_of_grid(
+        xr.Dataset({"phase": phase, **variables}, {"seed": np.arange(number)}),
+        TIME[: phase.sizes["time"]],
+        status,
+        tiling=tiling,
+        boundary=boundary,
+    )
 
 
 def coarsening(noise, seeds=4, side=48, variance=8.0):
@@ -225,11 +227,3 @@ def test_the_mean_over_seeds_leaves_out_what_is_missing():
     got = mean_over_seeds(values)
     np.testing.assert_allclose(got.x, [3, 2, np.nan])
     np.testing.assert_allclose(got.x_error, [2 / np.sqrt(3), np.nan, np.nan])
-
-
-def test_a_dataset_that_does_not_say_its_tiling_is_refused():
-    phase = white_noise(np.random.default_rng(9), 1, 1, 4, 4, dims=("seed", "time", "row", "col"))
-    dataset = scheme(phase)
-    del dataset.attrs["tiling"]
-    with pytest.raises(ValueError, match="dataset says no tiling"):
-        summarise(dataset)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-DEFINED, NO_PAIRS, BEYOND_HALF, NOISE, TOO_FEW, UPPER_BOUND = range(6)
+DEFINED, NO_PAIRS, BEYOND_HALF, NOISE, TOO_FEW, UPPER_BOUND, NO_WAVEVECTOR = range(7)
 REASONS = (
     "defined",
     "no_pairs_of_defined_rings",
@@ -16,9 +16,10 @@ REASONS = (
     "not_above_the_noise",
     "too_few_distances_above_the_noise",
     "upper_bound_neighbours_correlate_no_more_than_noise",
+    "no_wavevector_on_a_graph",
 )
 ESTIMATORS = ("efold", "fit", "second_moment")
-ALONG = ("axes", "row", "col", "radial")
+ALONG = ("axes", "row", "col", "radial", "graph")
 FIT_ABOVE = 3.0  # in standard deviations of the noise: there noise raises |C| by 1/18 and biases ln |C| by as little
 RISES_BY = 2.0  # in standard deviations of the noise
 FIT_POINTS = 3  # two points always lie on an exponential
@@ -71,7 +72,9 @@ def correlation_length(
     correlation : from :func:`isophase.analysis.lattices.correlation.phase_correlation`, with or without ``seed_dim``.
     structure : from :func:`isophase.analysis.lattices.structure_factor.structure_factor` of the same phases.
     along : ``axes`` (mean of |C| along both axes; a chain has one), ``row``, ``col`` or ``radial``; it also names the
-        ``correlation`` that is returned. The second moment is that of the whole plane.
+        ``correlation`` that is returned. The second moment is that of the whole plane. ``graph``: ``correlation`` is
+        :func:`graph_correlation.graph_correlation`'s, lengths are hops, half of the lattice is the farthest that any
+        two rings are apart, and there is no second moment.
 
     Returns
     -------
@@ -83,11 +86,12 @@ def correlation_length(
     """
     if along not in ALONG:
         raise ValueError(f"along={along!r}: must be one of {', '.join(ALONG)}")
-    _require("correlation", correlation, ("along_row", "along_col", "radial", "correlated_rings", "defined"))
+    directions = () if along == "graph" else ("along_row", "along_col")
+    _require("correlation", correlation, (*directions, "radial", "correlated_rings", "defined"))
     correlation = _with_seeds(correlation, seed_dim)
     rows, cols = correlation.attrs["rows"], correlation.attrs["cols"]
     names = _profiles(along, rows, cols)
-    half = min(_sides(along, rows, cols)) // 2
+    half = correlation.sizes["distance"] - 1 if along == "graph" else min(_sides(along, rows, cols)) // 2
     axis = xr.DataArray(
         correlation.radial_distance.values if along == "radial" else correlation.distance.values.astype(float),
         dims="distance",
@@ -100,7 +104,7 @@ def correlation_length(
         xr.concat([correlation[p] for _, p in names], "profile"),
         correlation["correlated_rings"],
         axis,
-        kwargs={"half": half, "radial": along == "radial"},
+        kwargs={"half": half, "radial": along in ("radial", "graph")},
         input_core_dims=[
             ["profile", seed_dim, "distance"],
             ["profile", seed_dim, "distance"],
@@ -138,6 +142,11 @@ def correlation_length(
             {f"xi_second_moment{p}": v for p, v in zip(("", "_error", "_reason", "_without"), measured, strict=True)}
         )
         estimators = ESTIMATORS
+    elif along == "graph":
+        for part in ("", "_error", "_without"):
+            result[f"xi_second_moment{part}"] = xr.full_like(result[f"xi_fit{part}"], np.nan)
+        result["xi_second_moment_reason"] = xr.full_like(result["xi_fit_reason"], NO_WAVEVECTOR)
+        estimators = ESTIMATORS
     result["xi_lower_bound"] = xr.where(result["xi_efold_reason"] == BEYOND_HALF, axis.isel(distance=half), np.nan)
     result["defined"] = correlation["defined"].mean(seed_dim)
     return _described(result, estimators, along, correlation.attrs["boundary"]).assign_coords(
@@ -165,8 +174,10 @@ def _sides(along: str, rows: int, cols: int) -> list[int]:
 
 
 def _profiles(along: str, rows: int, cols: int) -> list[tuple[str, str]]:
-    if along in ("row", "col", "radial"):
-        return [(along if along == "radial" else f"along_{along}", f"pairs_{along}")]
+    if along in ("radial", "graph"):
+        return [("radial", "pairs_radial")]
+    if along in ("row", "col"):
+        return [(f"along_{along}", f"pairs_{along}")]
     axes = [axis for axis, side in (("row", rows), ("col", cols)) if side > 1] or ["col"]
     return [(f"along_{axis}", f"pairs_{axis}") for axis in axes]
 
@@ -214,7 +225,7 @@ def _from_correlation(
     present = (pairs[..., 0] > 0).any(axis=-1)
     # Seeds that are coherent but twisted by different whole turns cancel in the pooled C: no length is shorter for it.
     alone = np.abs(values).mean(axis=-2)[..., 1 : half + 1]
-    coherent = present.any(axis=0) & ((alone > np.exp(-1)).all(axis=-1) | ~present).all(axis=0)
+    coherent = (half > 0) & present.any(axis=0) & ((alone > np.exp(-1)).all(axis=-1) | ~present).all(axis=0)
     efold, fit = (
         _Estimate(np.where(coherent, np.nan, xi), np.where(coherent, BEYOND_HALF, reason))
         for xi, reason in (_efold(profile, noise, distance, half), _fit(profile, number, noise, distance, half))
@@ -274,7 +285,7 @@ def _efold(profile: np.ndarray, noise: np.ndarray, distance: np.ndarray, half: i
     reason = np.where(found & (first == 1) & (np.exp(low) < 2 * noise_there), UPPER_BOUND, reason)
     reason = np.where(found & (noise_there >= np.exp(-1)), NOISE, reason)
     # NaN at the crossing: defined rings, but no pair of them at a distance that it needs.
-    reason = np.where(np.isnan(profile[..., 0]) | (found & np.isnan(xi)), NO_PAIRS, reason)
+    reason = np.where(np.isnan(profile[..., 0]) | (found & np.isnan(xi)) | (half == 0), NO_PAIRS, reason)
     return _Estimate(np.where((reason == DEFINED) | (reason == UPPER_BOUND), xi, np.nan), reason)
 
 
@@ -308,6 +319,8 @@ def _fit(profile: np.ndarray, number: np.ndarray, noise: np.ndarray, distance: n
 def _second_moment(
     S: np.ndarray, modes: np.ndarray, k2: np.ndarray, half: float, efold: np.ndarray, side: int
 ) -> _Estimate:
+    if len(modes) == 1:  # of a single ring
+        return _Estimate(np.full(S.shape[:-1], np.nan), np.full(S.shape[:-1], NO_PAIRS))
     # The disc comes from C, which averages over all rings; from S, the noise of single modes would choose it.
     reach = np.where(efold > 0, side / (2 * np.pi * np.where(efold > 0, efold, 1.0)), 1.0)
     outermost = np.clip(np.rint(reach), 1, len(modes) - 1)[..., None]

@@ -1,7 +1,8 @@
 """Figures of lattice summaries and trajectories: one style, every axis with its unit, every curve in a legend."""
 
 import itertools
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -21,9 +22,10 @@ from isophase.analysis.drawing import (
     logarithmic,
     panel_grid,
 )
-from isophase.analysis.schemes import others, schemes
+from isophase.analysis.schemes import grid_axes, others, parameters, schemes
 
 MAX_MAPS = 6
+PHASES: dict[str, Any] = {"cmap": "twilight", "vmin": 0, "vmax": 2 * np.pi, "interpolation": "nearest"}
 SPACINGS = "correlation length (ring spacings)"
 EVOLUTION = {
     "order": "global order |⟨exp iθ⟩|",
@@ -70,9 +72,8 @@ def steady(summaries: Mapping[str, xr.Dataset]) -> Figure:
             at = dict(schemes(summary))
             x = np.array([i for i, label in enumerate(labels) if label in at], float)
             x += 0.6 / len(summaries) * (number - (len(summaries) - 1) / 2)
-            _steady_points(
-                axes, x, [at[label] for label in labels if label in at], f"C{number}", MARKERS[number % 8], name
-            )
+            parts = [at[label] for label in labels if label in at]
+            _steady_points(axes, x, parts, f"C{number}", MARKERS[number % 8], name)
         crowded = len(labels) > 4
         axes.set_xticks(range(len(labels)), labels, rotation=35 if crowded else 0, ha="right" if crowded else "center")
         axes.set(
@@ -105,29 +106,48 @@ def along_axis(summaries: Mapping[str, xr.Dataset], axis: str) -> Figure:
         return figure
 
 
+def hop_axes(summary: xr.Dataset, names: tuple[str, ...] = ("delay", "dt")) -> list[str]:
+    """The grid axes of a summary along which one of these parameters moves, alone or with others."""
+    moved = {axis["name"]: set(axis["values"]) for axis in json.loads(summary.attrs.get("axes", "[]"))}
+    return [dim for dim in grid_axes(summary) if moved[dim] & set(names)]
+
+
 def against_hop(summaries: Mapping[str, xr.Dataset]) -> Figure:
-    """Steady length against the time that a switch takes to the next neuron: the delay, or a fixed-step scheme's dt."""
+    """Steady length against the time that a switch takes to the next neuron: the delay, or a fixed-step scheme's dt.
+
+    A curve per position on the axes that move neither; of the exact kernel, and of the fixed-step scheme, where a
+    switch takes the delay and its step.
+    """
     with mpl.rc_context(STYLE):
         figure, panels = panel_grid(len(summaries), 4.4, 3.4, sharey=True)
         for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
-            (axis,) = summary["dt"].dims
-            delay, dt = (np.asarray(summary[key], float) for key in ("delay", "dt"))
-            exact = dt == 0
-            for chosen, colour, marker, label in (
-                (exact, "C0", "o", "exact, against the delay"),
-                (~exact, "C1", "s", "fixed step at delay 0, against dt"),
-            ):
-                order = np.flatnonzero(chosen)[np.argsort((delay + dt)[chosen])]
-                parts = [summary.isel({axis: i}) for i in order]
-                panel.plot((delay + dt)[order], [float(p["xi_inf"]) for p in parts], color=colour, linewidth=0.8)
-                _steady_points(panel, (delay + dt)[order], parts, colour, marker, label)
-            hops = (delay + dt)[delay + dt > 0]
-            panel.set_xscale("symlog", linthresh=hops.min())
+            curves = list(itertools.islice(_hops(summary).items(), MAX_CURVES))
+            for number, (label, points) in enumerate(curves):
+                hop, parts = np.array([at for at, _ in points]), [part for _, part in points]
+                colour, marker = f"C{number}", MARKERS[number % 8]
+                panel.plot(hop, [float(part["xi_inf"]) for part in parts], color=colour, linewidth=0.8)
+                _steady_points(panel, hop, parts, colour, marker, label)
+            positive = [hop for _, points in curves for hop, _ in points if hop > 0]
+            if positive:
+                panel.set_xscale("symlog", linthresh=min(positive))
             panel.set(title=name, xlabel="delay or dt (tau)")
             legend(panel)
         for panel in panels[::PANELS_PER_ROW]:
             panel.set_ylabel(SPACINGS)
         return figure
+
+
+def _hops(summary: xr.Dataset) -> dict[str, list[tuple[float, xr.Dataset]]]:
+    """Schemes by what they have in common but delay and dt, each with its time of a hop, in increasing order."""
+    along = hop_axes(summary)
+    found: dict[str, list[tuple[float, xr.Dataset]]] = {}
+    for _, part in schemes(summary):
+        scheme = parameters(part)
+        delay, dt = float(scheme.get("delay", 0.0)), float(scheme.get("dt", 0.0))
+        method = "fixed step, against delay + dt" if dt else "exact, against the delay"
+        others = [f"{dim} {part[dim].item()}" for dim in grid_axes(summary) if dim not in along]
+        found.setdefault(", ".join([*others, method]), []).append((delay + dt, part))
+    return {label: sorted(points, key=lambda point: point[0]) for label, points in found.items()}
 
 
 def correlations(summaries: Mapping[str, xr.Dataset]) -> Figure:
@@ -203,35 +223,45 @@ def phase_maps(dataset: xr.Dataset, times: tuple[float, ...] = ()) -> Figure:
         columns = 1 if flat else len(wanted)
         figure = Figure(figsize=(7 if flat else 2.1 * columns + 0.8, 2.2 * len(rows)), layout="constrained")
         panels = figure.subplots(len(rows), columns, squeeze=False)
-        drawing: dict[str, Any] = {"cmap": "twilight", "vmin": 0, "vmax": 2 * np.pi, "interpolation": "nearest"}
         for row, (line, (label, part)) in enumerate(zip(panels, rows, strict=True)):
             if flat:
-                span = (float(part.time[0]), float(part.time[-1]), 0, part.sizes["col"])
-                values = part["phase"].isel(row=0).transpose("col", "time").values
-                image = line[0].imshow(values, **drawing, origin="lower", aspect="auto", extent=span)
-                line[0].set_ylabel(f"{label}\nring")
-                line[0].set_xlabel("time (tau)")
-                continue
-            for panel, t in zip(line, wanted, strict=True):
-                at = part["phase"].sel(time=t, method="nearest")
-                image = panel.imshow(at.values, **drawing, origin="upper")
-                panel.set_xticks([0, at.sizes["col"] - 1])
-                panel.set_yticks([0, at.sizes["row"] - 1])
-                if row == 0:
-                    panel.set_title(f"t = {float(at.time):.4g} tau", fontsize=9)
-                if row == len(rows) - 1:
-                    panel.set_xlabel("column of rings")
-            line[0].set_ylabel(f"{label}\nrow of rings")
+                _space_and_time(line[0], part, label)
+            else:
+                _maps(line, part, label, wanted, first=row == 0, last=row == len(rows) - 1)
+        image = panels[0, 0].images[0]
         bar = figure.colorbar(image, ax=panels, ticks=[0, np.pi, 2 * np.pi], label="phase (rad)", shrink=0.6)
         bar.ax.set_yticklabels(["0", "π", "2π"])
         return figure
+
+
+def _space_and_time(panel: Axes, part: xr.Dataset, label: str) -> None:
+    time = part.time.values.astype(float)
+    end = time[-1] if len(time) > 1 else time[0] + 1  # one sample is as wide as any
+    values = part["phase"].isel(row=0).transpose("col", "time").values
+    panel.imshow(values, **PHASES, origin="lower", aspect="auto", extent=(time[0], end, 0, part.sizes["col"]))
+    panel.set(xlabel="time (tau)", ylabel=f"{label}\nring")
+
+
+def _maps(
+    line: Sequence[Axes], part: xr.Dataset, label: str, wanted: tuple[float, ...], first: bool, last: bool
+) -> None:
+    for panel, t in zip(line, wanted, strict=True):
+        at = part["phase"].sel(time=t, method="nearest")
+        panel.imshow(at.transpose("row", "col").values, **PHASES, origin="upper")
+        panel.set_xticks([0, at.sizes["col"] - 1])
+        panel.set_yticks([0, at.sizes["row"] - 1])
+        if first:
+            panel.set_title(f"t = {float(at.time):.4g} tau", fontsize=9)
+        if last:
+            panel.set_xlabel("column of rings")
+    line[0].set_ylabel(f"{label}\nrow of rings")
 
 
 def _steady_points(axes: Axes, x: np.ndarray, parts: list[xr.Dataset], colour: str, marker: str, label: str) -> None:
     """Closed markers: steady; open ones: not shown to be steady; arrows: longer than half of the lattice."""
     names = ("xi_inf", "xi_inf_error", "xi_inf_lower_bound")
     xi, error, bound = (np.array([float(part[name]) for part in parts]) for name in names)
-    steady = np.array([bool(part["steady"]) for part in parts])
+    steady = np.array([bool(part["steady"] == 1) for part in parts])  # NaN where a scheme could not be reduced
     axes.errorbar(x, xi, error, fmt="none", ecolor=colour, capsize=3)
     longer = np.isfinite(bound)
     axes.errorbar(x[longer], bound[longer], 0.2 * bound[longer], fmt="none", ecolor=colour, lolims=True)

@@ -1,6 +1,6 @@
-"""Figures and table of the orbits of uncoupled rings: period against pulses per neuron, and basin shares."""
+"""Figures of the orbits of uncoupled rings: period against pulses per neuron, and basin shares."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -10,22 +10,13 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from isophase.analysis.drawing import MARKERS, STYLE
-from isophase.analysis.lattices.orbits import PARAMETERS
-from isophase.analysis.schemes import grid_axes, schemes
-from isophase.kernels.orbits import NOT_SETTLED, UNDEFINED, firing_time
+from isophase.analysis.schemes import parameters, schemes
+from isophase.kernels.orbits import firing_time
 
 CURVE_POINTS = 600
 LEAST_DENSITY = 1 / 40  # pulses per neuron where the axis begins; below, the period is that of a lone pulse
 COLUMNS = 3
 LEAST_SHARE = 1e-3
-STACKED = "all grid axes"  # not a name that an axis can have
-HEADER = ("scheme", "states", "pulses", "most often", "share (95 %)", "period (tau)", "closed form", "deviation",
-          "settled", "settles in (tau)", "orbits")  # fmt: skip
-
-
-def figures(summaries: Mapping[str, xr.Dataset]) -> dict[str, Figure]:
-    """Both figures of the summaries of a ``rings`` store, by name."""
-    return {"orbits-period": period(summaries), "orbits-shares": shares(summaries)}
 
 
 def period(summaries: Mapping[str, xr.Dataset]) -> Figure:
@@ -91,78 +82,15 @@ def shares(summaries: Mapping[str, xr.Dataset]) -> Figure:
         return figure
 
 
-def rows(summaries: Mapping[str, xr.Dataset]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Header and lines of the table of orbits, one line for each scheme.
-
-    ``pulses``: all numbers of pulses that states ended with; the next four columns are those of the commonest.
-    ``deviation``: largest relative difference of a period from the closed form, over all numbers of pulses;
-    ``settled``: fraction of the states that did; ``settles in``: median and 90 % quantile of the most frequent number;
-    ``orbits``: distinct ones that coexist, rest included.
-    """
-    lines = []
-    for summary in summaries.values():
-        for label, at in schemes(summary[["n_states"]]):
-            lines.append((label, *_line(summary.sel({dim: at[dim] for dim in grid_axes(summary[["n_states"]])}))))
-    return HEADER, lines
-
-
-def _line(part: xr.Dataset) -> tuple[str, ...]:
-    count = part["count"].fillna(0)
-    reached = part["pulses"].values[count.sum("outcome").values > 0]
-    if not reached.size:
-        return (str(int(part["n_states"])), *[""] * (len(HEADER) - 2))
-    often = part.sel(pulses=reached[np.argmax(part["share"].sel(pulses=reached).values)])
-    share, low, high = (100 * float(often[name]) for name in ("share", "share_low", "share_high"))
-    unsettled = float(count.isel(outcome=[NOT_SETTLED, UNDEFINED]).sum()) / float(count.sum())
-    median, late = float(often["transient"]), float(often["transient_90"])
-    deviation = part["deviation"].max().item()
-    return (
-        str(int(part["n_states"])),
-        _ranges(reached.tolist()),
-        str(int(often["pulses"])),
-        f"{share:.0f} % ({low:.0f} to {high:.0f})",
-        _number(often["period"].item(), ".6f"),
-        _number(often["closed_form"].item(), ".6f"),
-        _number(deviation, ".0e"),
-        f"{100 * (1 - unsettled):.0f} %",
-        f"{median:.4g} (90 %: {late:.4g})" if np.isfinite(median) else "not settled",
-        str(int(part["coexisting"])),
-    )
-
-
-def _number(value: float, form: str) -> str:
-    return f"{value:{form}}" if np.isfinite(value) else ""
-
-
-def _ranges(numbers: list[int]) -> str:
-    """``1-3, 5`` for 1, 2, 3, 5."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
-
-
 def _neurons(summaries: Mapping[str, xr.Dataset]) -> dict[tuple[float, float, float], dict[int, xr.Dataset]]:
     """Summaries by (delay, v_high, v_low), then by ring size; of doubles the last."""
     found: dict[tuple[float, float, float], dict[int, xr.Dataset]] = {}
-    for part in _parts(summaries):
-        size, *neuron = (_value(part, name) for name in PARAMETERS)
-        found.setdefault(tuple(neuron), {})[int(size)] = part  # type: ignore[arg-type]
-    return found
-
-
-def _parts(summaries: Mapping[str, xr.Dataset]) -> Iterator[xr.Dataset]:
     for summary in summaries.values():
-        dims = grid_axes(summary[["n_states"]])
-        flat = summary.stack({STACKED: dims}, create_index=False) if dims else summary.expand_dims(STACKED)
-        yield from (flat.isel({STACKED: i}) for i in range(flat.sizes[STACKED]))
-
-
-def _value(part: xr.Dataset, name: str) -> float:
-    return float(part[name] if name in part.coords else part.attrs[name])
+        for _, part in schemes(summary):
+            scheme = parameters(part)
+            neuron = (scheme["delay"], scheme["v_high"], scheme["v_low"])
+            found.setdefault(neuron, {})[scheme["ring_size"]] = part
+    return found
 
 
 def _grid(number: int, width: float, height: float) -> tuple[Figure, list[Any]]:

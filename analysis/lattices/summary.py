@@ -3,29 +3,35 @@
 The flow ``reduce`` calls it on each scheme of a group; the measurements themselves are in their own modules.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from isophase.analysis.base import Reduction
 from isophase.analysis.lattices.correlation import phase_correlation
 from isophase.analysis.lattices.correlation_length import BEYOND_HALF as LONGER
 from isophase.analysis.lattices.correlation_length import correlation_length
 from isophase.analysis.lattices.defects import defects
 from isophase.analysis.lattices.domains import domains
+from isophase.analysis.lattices.graph_correlation import graph_correlation, graph_pairs
 from isophase.analysis.lattices.growth import growth_exponent
+from isophase.analysis.lattices.names import PER_MAP, SUFFIXES, names, suffixed
 from isophase.analysis.lattices.order_parameter import order_parameter, relative_to_wave
+from isophase.analysis.lattices.sizes import over_sizes
 from isophase.analysis.lattices.steady_state import BEYOND_HALF, NOT_STEADY, STEADY, steady_state
 from isophase.analysis.lattices.structure_factor import structure_factor
-from isophase.analysis.statistics import mean_over_seeds
+from isophase.analysis.schemes import parameters
+from isophase.analysis.statistics import is_flag, mean_over_seeds
 from isophase.kernels.lattice.tilings import plaquettes, ring_neighbours
 
-DONE = 1  # the store's state of a point whose data are there
 BLOCK = 2**21  # rings of maps measured at once: some 100 MB with everything that is made of them
-SUFFIXES = {"efold": "", "fit": "_fit", "second_moment": "_second_moment"}
-PER_MAP = ("order", "local_order", "domains", "domain_size", "domain_size_weighted", "largest_domain",
-           "boundary_density", "defects", "defects_positive", "defects_negative")  # fmt: skip
+NO_PAIRS = np.empty((0, 2), np.int64)
+NO_PLAQUETTES = np.empty((0, 0), np.int64)
+NEEDS_NEIGHBOURS = ("domains", "domain_size", "domain_size_weighted", "largest_domain")  # others are NaN by themselves
+IN_HOPS = "steps between neighbouring rings; in a small world hops along its graph"
 
 # The second moment is measured with k^2 of the array of rings, as if row and col were at right angles and their steps
 # equal. With the metric G of the steps (tilings.tile_centres), S0 / (1 + xi^2 k G^-1 k), averaged over directions, has
@@ -46,14 +52,20 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
     Where patches of both lie side by side, no wavevector is that of all; so they are given a second time, with
     ``_modulo_pi``, for twice the phases, to which in phase and in anti-phase are the same.
 
+    Rings of a small world lie in no plane: there ``neighbours`` of each seed say who is joined to whom, lengths are
+    hops along that graph (``attrs["along"]`` is ``graph``), phases are taken as they are, and there are no defects, no
+    wavevector and no second moment. Uncoupled rings (``sharing="none"``) have no neighbours: no domains, no local
+    order, no defects; their correlation is that of their places.
+
     Seeds that are not done are left out of everything. Where a seed is flagged ``delay_limited`` the phases of the
     scheme mean nothing: all that is drawn from them is NaN, or a state that says not defined.
 
     Parameters
     ----------
-    dataset : ``phase`` (seed, time, row, col) in radians, ``status`` (seed), and ``tiling`` and ``boundary`` as
-        coordinates or attributes; as a group of the store is after selecting one position on each of its other axes.
-        ``switching_rate`` and ``delay_limited`` (seed), where there are any (kind ``lattice``).
+    dataset : ``phase`` (seed, time, row, col) in radians, ``status`` (seed) with its flags, and in ``attrs`` the
+        ``parameters`` of the scheme; as a group of the store is after selecting one position on each of its other
+        axes. ``switching_rate`` and ``delay_limited`` (seed), where there are any (kind ``lattice``). Of a small world
+        ``neighbours`` (seed, ring, neighbour), -1 where a ring has no more.
 
     Returns
     -------
@@ -72,38 +84,26 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
     - over ``time`` and ``seed``: ``wavenumber_row``, ``wavenumber_col`` of the order;
     - ``n_seeds`` that are done; for rings ``switching_rate``, ``switching_rate_error`` and ``delay_limited``.
 
-    Raises ValueError where the tiling or the boundary is not said, or the phases are none of such a lattice.
+    Raises ValueError where the phases are none of such a lattice.
     """
     if "seed" not in dataset["phase"].dims:
         dataset = dataset.expand_dims("seed")
-    tiling, boundary = (str(_parameter(dataset, name)) for name in ("tiling", "boundary"))
-    rows, cols = dataset.sizes["row"], dataset.sizes["col"]
-    graph = _graph(tiling, rows, cols, boundary)
-    done = dataset["status"] == DONE
+    scheme = parameters(dataset)
+    done = is_flag(dataset["status"], "done")
     delay_limited = bool((dataset["delay_limited"].astype(bool) & done).any()) if "delay_limited" in dataset else False
     parts = []
-    for number in range(dataset.sizes["seed"]):
+    for number, finished in enumerate(done.values):
         phase = dataset["phase"].isel(seed=number)
-        if delay_limited or not bool(done[number]):
+        if delay_limited or not finished:
             phase = xr.full_like(phase, np.nan)
-        parts.append(_measure(phase.load(scheduler="sync"), boundary, *graph))
-    correlation, structure, per_map = (_concat(list(part), "seed") for part in zip(*parts, strict=True))
+        parts.append(_measure(phase.load(scheduler="sync"), _place(dataset, scheme, number)))
+    correlations, *rest = zip(*parts, strict=True)
+    correlation = _concat(_as_far(list(correlations), done.values), "seed")
+    structure, per_map = (_concat(list(part), "seed") for part in rest)
 
-    along = "col" if tiling == "triangular" else "axes"
-    lengths = correlation_length(correlation, structure, along=along)
-    for name in (f"xi_second_moment{part}" for part in ("", "_error", "_without")):
-        lengths[name] = (lengths[name] * SECOND_MOMENT_SCALE[tiling]).assign_attrs(lengths[name].attrs)
-    side = cols if along == "col" else min((n for n in (rows, cols) if n > 1), default=1)
-    summary = lengths.rename({name: name.replace("_efold", "") for name in map(str, lengths.data_vars)})
-    for suffix in SUFFIXES.values():
-        longer = summary[f"xi{suffix}_reason"] == LONGER
-        settled = steady_state(summary[f"xi{suffix}"], summary[f"xi{suffix}_without"], side, longer)
-        summary.update({_suffixed(str(name), suffix): variable for name, variable in settled.data_vars.items()})
-    bound = summary["xi_lower_bound"].max("time", keep_attrs=True).where(summary["state"] == BEYOND_HALF)
-    summary["xi_inf_lower_bound"] = bound
-    summary["steady"] = (summary["state"] == STEADY).assign_attrs(long_name="the correlation length is steady")
-    settles_at = summary["xi_inf"].where(summary["state"] != NOT_STEADY)
-    summary.update(growth_exponent(summary["xi"], summary["xi_without"], side=side, xi_inf=settles_at))
+    summary, side = _lengths(correlation, structure, scheme)
+    summary["time"].attrs.update(dataset["time"].attrs)  # apply_ufunc drops them, and what is a time has their units
+    _settle(summary, side)
     summary.update(mean_over_seeds(per_map.where(correlation["defined"] > 0)))
     summary.update(structure[["wavenumber_row", "wavenumber_col"]])
     summary["n_seeds"] = done.sum().assign_attrs(units="1", long_name="seeds that are done")
@@ -111,48 +111,123 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
         summary.update(mean_over_seeds(dataset[["switching_rate"]].where(done)))
     if "delay_limited" in dataset:
         summary["delay_limited"] = ((), delay_limited, dataset["delay_limited"].attrs)
-    return summary.assign_attrs(tiling=tiling, rows=rows, cols=cols).load(scheduler="sync")
+    rows, cols = dataset.sizes["row"], dataset.sizes["col"]
+    return summary.assign_attrs(tiling=scheme["tiling"], rows=rows, cols=cols).load(scheduler="sync")
 
 
-def _parameter(dataset: xr.Dataset, name: str) -> Any:
-    if name in dataset.coords:
-        return dataset.coords[name].values.item()
-    if name in dataset.attrs:
-        return dataset.attrs[name]
-    raise ValueError(f"dataset says no {name}: it must be a scalar coordinate or an attribute")
+REDUCTION = Reduction(summarise=summarise, names=names, across=over_sizes)
+
+
+class _Place(NamedTuple):
+    """Where the rings of a lattice are: pairs of neighbours [pair, 2], and the rings round every plaquette."""
+
+    boundary: str
+    neighbours: np.ndarray
+    plaquettes: np.ndarray
+    is_graph: bool = False
+
+
+def _place(dataset: xr.Dataset, scheme: Mapping[str, Any], number: int) -> _Place:
+    """Neighbours of the rings of one seed."""
+    boundary = scheme["boundary"]
+    if _is_small_world(scheme):
+        return _Place(boundary, graph_pairs(dataset["neighbours"].isel(seed=number).values), NO_PLAQUETTES, True)
+    if scheme.get("sharing") == "none":
+        return _Place(boundary, NO_PAIRS, NO_PLAQUETTES)
+    return _tiled(scheme["tiling"], dataset.sizes["row"], dataset.sizes["col"], boundary)
+
+
+def _is_small_world(scheme: Mapping[str, Any]) -> bool:
+    return scheme.get("graph") == "small_world"
 
 
 @lru_cache(maxsize=2)
-def _graph(tiling: str, rows: int, cols: int, boundary: str) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbours and plaquettes; the schemes of one group share them."""
-    return ring_neighbours(tiling, rows, cols, boundary), plaquettes(tiling, rows, cols, boundary)
+def _tiled(tiling: str, rows: int, cols: int, boundary: str) -> _Place:
+    """The schemes of one group share it."""
+    around = plaquettes(tiling, rows, cols, boundary)
+    return _Place(boundary, ring_neighbours(tiling, rows, cols, boundary), around)
 
 
-def _measure(phase: xr.DataArray, boundary: str, neighbours: np.ndarray, around: np.ndarray) -> tuple[xr.Dataset, ...]:
+def _measure(phase: xr.DataArray, place: _Place) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
     """Correlation, structure factor without its full map, and what is drawn from single maps, of one seed."""
     step = max(1, BLOCK // (phase.sizes["row"] * phase.sizes["col"]))
     blocks = []
     for start in range(0, phase.sizes["time"], step):
         part = phase.isel(time=slice(start, start + step))
         structure = structure_factor(part)[["centred", "defined", "wavenumber_row", "wavenumber_col"]]
-        relative = relative_to_wave(part, structure["wavenumber_row"], structure["wavenumber_col"])
-        per_map = xr.Dataset()
-        for field, suffix in ((relative, ""), ((2 * part) % (2 * np.pi), "_modulo_pi")):
-            measured = order_parameter(field, neighbours), domains(field, neighbours), defects(field, around)
-            found = {name: variable for dataset in measured for name, variable in dataset.data_vars.items()}
-            for name in PER_MAP:
-                label = found[name].attrs["long_name"] + suffix.replace("_", " ")
-                per_map[f"{name}{suffix}"] = found[name].assign_attrs(long_name=label)
-        blocks.append((phase_correlation(part, boundary), structure, per_map))
-    return tuple(_concat(list(part), "time") for part in zip(*blocks, strict=True))
+        if place.is_graph:
+            structure, relative = xr.full_like(structure, np.nan), part
+            correlation = graph_correlation(part, place.neighbours)
+        else:
+            relative = relative_to_wave(part, structure["wavenumber_row"], structure["wavenumber_col"])
+            correlation = phase_correlation(part, place.boundary)
+        per_map = _per_map(relative, place).merge(_per_map((2 * part) % (2 * np.pi), place, "_modulo_pi"))
+        blocks.append((correlation, structure, per_map))
+    correlation, structure, per_map = (_concat(list(part), "time") for part in zip(*blocks, strict=True))
+    return correlation, structure, per_map
+
+
+def _per_map(field: xr.DataArray, place: _Place, suffix: str = "") -> xr.Dataset:
+    """Order, domains and defects of single maps."""
+    measured = (
+        order_parameter(field, place.neighbours),
+        domains(field, place.neighbours),
+        defects(field, place.plaquettes),
+    )
+    found = {name: variable for dataset in measured for name, variable in dataset.data_vars.items()}
+    per_map = xr.Dataset()
+    for name in PER_MAP:
+        label = found[name].attrs["long_name"] + suffix.replace("_", " ")
+        values = found[name]
+        if name in NEEDS_NEIGHBOURS and not len(place.neighbours):
+            values = xr.full_like(values, np.nan, float)
+        per_map[f"{name}{suffix}"] = values.assign_attrs(long_name=label)
+    return per_map
+
+
+def _as_far(correlations: list[xr.Dataset], done: np.ndarray) -> list[xr.Dataset]:
+    """The correlations as far as every finished seed has one: the graphs of small worlds differ in their diameter."""
+    reach = [correlation.sizes["distance"] for correlation in correlations]
+    far = min(np.array(reach)[done].tolist() or reach)
+    if set(reach) == {far}:
+        return correlations
+    none = {"pairs_radial": 0}
+    return [c.reindex(distance=range(far), fill_value={**{str(n): np.nan for n in c}, **none}) for c in correlations]
+
+
+def _lengths(correlation: xr.Dataset, structure: xr.Dataset, scheme: Mapping[str, Any]) -> tuple[xr.Dataset, int]:
+    """Correlation lengths against time, and the side of the lattice that they are to be compared with."""
+    if _is_small_world(scheme):
+        lengths = correlation_length(correlation, along="graph")
+        side = 2 * (correlation.sizes["distance"] - 1)
+    else:
+        tiling, rows, cols = scheme["tiling"], correlation.attrs["rows"], correlation.attrs["cols"]
+        along = "col" if tiling == "triangular" else "axes"
+        lengths = correlation_length(correlation, structure, along=along)
+        for name in (f"xi_second_moment{part}" for part in ("", "_error", "_without")):
+            lengths[name] = (lengths[name] * SECOND_MOMENT_SCALE[tiling]).assign_attrs(lengths[name].attrs)
+        side = cols if along == "col" else min((n for n in (rows, cols) if n > 1), default=1)
+    lengths = lengths.drop_vars("radial_distance", errors="ignore")  # nothing here is along it
+    lengths = lengths.rename({name: name.replace("_efold", "") for name in map(str, lengths.data_vars)})
+    for name in ("distance", "correlation", "xi", "xi_fit"):
+        lengths[name].attrs["comment"] = IN_HOPS
+    return lengths, side
+
+
+def _settle(summary: xr.Dataset, side: int) -> None:
+    """Add the steady state of every length, and the growth of the headline one."""
+    for suffix in SUFFIXES.values():
+        longer = summary[f"xi{suffix}_reason"] == LONGER
+        settled = steady_state(summary[f"xi{suffix}"], summary[f"xi{suffix}_without"], side, longer)
+        summary.update({suffixed(str(name), suffix): variable for name, variable in settled.data_vars.items()})
+    bound = summary["xi_lower_bound"].max("time", keep_attrs=True).where(summary["state"] == BEYOND_HALF)
+    summary["xi_inf_lower_bound"] = bound
+    summary["steady"] = (summary["state"] == STEADY).assign_attrs(long_name="the correlation length is steady")
+    settles_at = summary["xi_inf"].where(summary["state"] != NOT_STEADY)
+    summary.update(growth_exponent(summary["xi"], summary["xi_without"], side=side, xi_inf=settles_at))
 
 
 def _concat(parts: list[xr.Dataset], dim: str) -> xr.Dataset:
     if dim in parts[0].dims and len(parts) == 1:
         return parts[0]
     return xr.concat(parts, dim=dim, data_vars="all", combine_attrs="override", coords="minimal", compat="override")
-
-
-def _suffixed(name: str, suffix: str) -> str:
-    """``xi_inf_error`` with ``_fit`` is ``xi_inf_fit_error``."""
-    return f"{name.removesuffix('_error')}{suffix}{'_error' if name.endswith('_error') else ''}"

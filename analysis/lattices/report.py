@@ -1,0 +1,170 @@
+"""What people see of reduced lattices, of rings or of phase oscillators: their tables, and which figures there are.
+
+How a figure looks is in ``figures``; what a number means, in the measurements.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import xarray as xr
+
+from isophase.analysis.base import Figures, Report, Summaries
+from isophase.analysis.lattices import figures as plots
+from isophase.analysis.lattices.sizes import FAMILIES
+from isophase.analysis.schemes import numeric_axes, parameters, schemes
+from isophase.analysis.tables import Cell, Column, Estimate, Table
+
+SPACINGS = "ring spacings"
+LENGTHS = (
+    Column("scheme", "scheme"),
+    Column("group", "group"),
+    Column("seeds", "seeds", "1"),
+    Column("xi", "xi: e-folding", SPACINGS, absent="not defined"),
+    Column("xi_fit", "exp. fit", SPACINGS, absent="not defined"),
+    Column("xi_second_moment", "2nd moment", SPACINGS, absent="not defined"),
+    Column("state", "state"),
+    Column("since", "since", "tau", ".0f"),
+    Column("growth_exponent", "growth exponent", "1"),
+)
+SIZES = (
+    Column("scheme", "scheme"),
+    Column("tiling", "tiling"),
+    Column("used", "sizes used", "1"),
+    Column("sizes", "of", "1"),
+    Column("xi_infinite", "xi of L -> infinity", SPACINGS, absent="not defined"),
+    Column("slope", "slope", f"{SPACINGS}^2"),
+    Column("chi2_per_dof", "chi2/dof", "1", ".2f"),
+    Column("p_value", "p", "1", ".2f"),
+    Column("size_exponent", "d ln xi / d ln L", "1"),
+    Column("verdict", "verdict"),
+)
+SMALL_WORLD = "Lengths in a small world are hops along its graph; it has no wavevector, so no second moment."
+UNCOUPLED = "Uncoupled rings have no neighbours; their correlation is that of their places."
+
+
+def tables(summaries: Summaries) -> list[Table]:
+    """Steady lengths and growth of every scheme and size; where several sizes were extrapolated, their limits too."""
+    found = [lengths(summaries.groups)]
+    families = _families(summaries)
+    if families:
+        found.append(finite_sizes(families))
+    return found
+
+
+def figures(summaries: Summaries, tree: xr.DataTree) -> Figures:
+    """Every figure that these summaries have, by name; ``phases-GROUP`` draw the trajectories in ``tree``."""
+    groups = dict(summaries.groups)
+    found: Figures = {
+        "growth": partial(plots.growth, groups),
+        "steady": partial(plots.steady, groups),
+        "correlations": partial(plots.correlations, groups),
+        "evolution": partial(plots.evolution, groups),
+    }
+    for axis in dict.fromkeys(axis for summary in groups.values() for axis in numeric_axes(summary)):
+        found[f"against-{axis}"] = partial(plots.along_axis, groups, axis)
+    along_hops = {name: summary for name, summary in groups.items() if plots.hop_axes(summary, ("dt",))}
+    if along_hops:
+        found["against-hop"] = partial(plots.against_hop, along_hops)
+    families = _families(summaries)
+    if families:
+        found["sizes"] = partial(plots.sizes, families)
+    return found | {f"phases-{name}": partial(_phase_maps, tree, name) for name in groups}
+
+
+def beside(summaries: Summaries) -> Figures:
+    """Groups of several stores in common figures."""
+    groups = dict(summaries.groups)
+    return {
+        "compare-growth": partial(plots.growth, groups),
+        "compare-evolution": partial(plots.evolution, groups),
+        "compare-correlations": partial(plots.correlations, groups),
+    }
+
+
+REPORT = Report(tables=tables, figures=figures, beside=beside)
+
+
+def lengths(groups: Mapping[str, xr.Dataset]) -> Table:
+    """Steady correlation length by each estimator and growth exponent of every scheme of every group."""
+    rows = tuple(row for name, summary in groups.items() for row in _length_rows(name, summary))
+    known = [parameters(part) for summary in groups.values() for _, part in schemes(summary)]
+    notes = []
+    if any(scheme.get("graph") == "small_world" for scheme in known):
+        notes.append(SMALL_WORLD)
+    if any(scheme.get("sharing") == "none" for scheme in known):
+        notes.append(UNCOUPLED)
+    title = "correlation length xi, with standard error over seeds"
+    return Table("correlation-length", title, LENGTHS, rows, tuple(notes))
+
+
+def _length_rows(group: str, summary: xr.Dataset) -> Iterator[tuple[Cell, ...]]:
+    for label, part in schemes(summary):
+        state = _meaning(part["state"])
+        if bool(part.get("delay_limited", False)):
+            state = "delay-limited"
+        elif bool(part["beyond_quarter"]):
+            state += ", > L/4"
+        growth = _estimate(part, "growth_exponent")
+        found = (_length(part, suffix) for suffix in ("", "_fit", "_second_moment"))
+        yield (
+            label,
+            group,
+            int(part["n_seeds"]),
+            *found,
+            state,
+            float(part["time_to_steady"]),
+            _meaning(part["growth_state"]) if math.isnan(growth.value) else growth,
+        )
+
+
+def _length(part: xr.Dataset, suffix: str) -> Estimate:
+    found = _estimate(part, f"xi_inf{suffix}")
+    bound = float(part["xi_inf_lower_bound"])
+    on_a_graph = parameters(part).get("graph") == "small_world"
+    if not math.isnan(found.value) or math.isnan(bound) or (on_a_graph and suffix == "_second_moment"):
+        return found
+    return Estimate(bound, bound=True)
+
+
+def finite_sizes(families: Mapping[str, xr.Dataset]) -> Table:
+    """The extrapolation of every scheme of every family to an infinite lattice."""
+    rows = tuple(row for name, dataset in families.items() for row in _size_rows(name, dataset))
+    return Table("finite-size", "correlation length of an infinite lattice, xi + slope / L", SIZES, rows)
+
+
+def _size_rows(family: str, dataset: xr.Dataset) -> Iterator[tuple[Cell, ...]]:
+    for label, part in schemes(dataset):
+        dof = int(part["dof"])
+        yield (
+            label,
+            family,
+            int(part["used"].sum()),
+            part.sizes["size"],
+            _estimate(part, "xi_infinite"),
+            _estimate(part, "slope"),
+            float(part["chi2"]) / dof if dof else None,
+            float(part["p_value"]) if dof else None,
+            _estimate(part, "size_exponent"),
+            _meaning(part["finite_size_state"]),
+        )
+
+
+def _estimate(part: xr.Dataset, name: str) -> Estimate:
+    return Estimate(float(part[name]), float(part[f"{name}_error"]))
+
+
+def _meaning(variable: xr.DataArray) -> str:
+    """What a variable with CF flags says, in words."""
+    return str(variable.attrs["flag_meanings"].split()[int(variable)]).replace("_", " ")
+
+
+def _families(summaries: Summaries) -> dict[str, xr.Dataset]:
+    """The extrapolations over sizes, by family of lattices."""
+    found = summaries.across.items()
+    return {name.removeprefix(FAMILIES): dataset for name, dataset in found if name.startswith(FAMILIES)}
+
+
+def _phase_maps(tree: Any, group: str) -> Any:
+    return plots.phase_maps(tree[group].to_dataset())
