@@ -33,7 +33,7 @@ MAX_MESSAGE = 1000  # characters of an error that shows a value
 MAX_DEPTH = 32  # of tables and lists in a sweep file; what walks them would end in a RecursionError
 MAX_DIGITS = 1000  # of an integer in a sweep file; Python refuses to print those of more than 4300
 LABELS = {"i": "integers", "f": "numbers with a fraction", "U": "text", "b": "truth values"}  # by kind of numpy dtype
-SUMMARISED = ("n_failed", "n_unmeasured", "reduction_error")  # what every summary holds of its scheme
+SUMMARISED = ("summary", "n_failed", "n_unmeasured", "reduction_error")  # what every summary holds of its scheme
 RANGE = {"start", "count", "stop", "step"}  # keys of a range; with lists under them they are parameters
 SECTIONS = ("kind", "title", "cost", "seed", "axes", "fixed", "record")
 

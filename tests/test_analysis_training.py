@@ -9,7 +9,7 @@ from isophase.analysis.networks import training
 from isophase.analysis.networks.attractors import CYCLE, FIXED_POINT, QUASI_PERIODIC
 from isophase.analysis.networks.automaton_diagram import transitions
 from isophase.analysis.networks.bifurcations import CANNOT_TELL, FOLD, NEIMARK_SACKER
-from isophase.flows.reduce import reduce_part
+from isophase.flows.reduction import Part, kind_of, reduce_part
 from isophase.kernels.automata import temporal_flipflop
 from isophase.sweeps.sweep import parse
 from tests.serial import run_serially
@@ -98,7 +98,7 @@ def test_refined_bifurcations_are_those_of_a_run_with_a_checkpoint_at_every_upda
     every_update = dict(group.record) | {"checkpoints": 200}
     run, _, _ = trained(str(tmp_path / "a.zarr"), fixed, every_update, seeds=(0, 1))
     for seed, coarse in enumerate(measured):
-        fine = reduce_part(location, group.name, {"seed": seed}, refine=True).isel(seed=0)
+        fine = reduce_part(Part(location, group.name, {"seed": seed}, kind_of(location), refine=True)).isel(seed=0)
         wanted = training.measure(run.isel(seed=seed)).isel(seed=0)
         assert fine["refined"].values.tolist() == [1, 1]
         assert float(fine["first_bifurcation"]) == float(fine["bifurcation"].min())

@@ -1,6 +1,8 @@
 """The promises of the command line, kept by real processes: Prefect's embedded server, Dask workers, files on disk."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +15,10 @@ import pytest
 from distributed import LocalCluster
 
 import isophase
+from isophase.analysis.tables import Column, Table
 from isophase.flows.cli import COMMANDS, main
-from isophase.flows.report import figures_folder, print_table
-from isophase.flows.sweep import _git_commit
+from isophase.flows.provenance import git_commit
+from isophase.flows.report import figures_folder, print_tables
 from isophase.sweeps.store import DONE
 from isophase.sweeps.sweep import load
 from tests.serial import run_serially
@@ -265,14 +268,26 @@ def test_an_unforeseen_error_is_one_line_too(monkeypatch, capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_without_git_the_commit_of_a_run_is_unknown(monkeypatch):
-    assert _git_commit() != "unknown"
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_commit_of_a_run_is_that_of_its_checkout(tmp_path):
+    (tmp_path / "code.py").write_text("")
+    assert git_commit(tmp_path / "code.py") == "unknown"
+    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "code.py"], ["commit", "-q", "-m", "a"]):
+        subprocess.run([*git, *command], check=True)
+    assert re.fullmatch("[0-9a-f]{40}", git_commit(tmp_path / "code.py"))
+    (tmp_path / "installed.py").write_text("")
+    assert git_commit(tmp_path / "installed.py") == "unknown"
+
+
+def test_without_git_the_commit_of_a_run_is_unknown(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "/nowhere")
-    assert _git_commit() == "unknown"
+    assert git_commit(tmp_path / "code.py") == "unknown"
 
 
 def test_labels_are_printed_as_they_are(capsys):
-    print_table("title", (("scheme", "xi"), [("a[/b]", "[red]x")]))
+    columns = (Column("scheme", "scheme"), Column("xi", "xi"))
+    print_tables([Table("t", "title", columns, (("a[/b]", "[red]x"),))])
     printed = capsys.readouterr().out
     assert "a[/b]" in printed
     assert "[red]x" in printed

@@ -6,14 +6,12 @@ import xarray as xr
 import zarr
 
 import isophase
-from isophase.flows.reduce import check_refine
 from isophase.kernels.automata import temporal_flipflop
 from isophase.kernels.rnn import train, weights_at
 from isophase.sweeps.seeds import point_seed
 from isophase.sweeps.sweep import SweepError, load, parse
-from tests.serial import run_serially
+from tests.serial import run_serially, study_serially
 from tests.test_command_line import run
-from tests.test_presets import study
 
 TINY = {"length": 12, "batch": 4, "n_hidden": 6}
 BRIEF = {"iterations": 20, "checkpoints": 2, "heldout": 16, "probe": 2}
@@ -80,7 +78,7 @@ def test_a_diverging_run_is_a_failure_with_its_iteration_and_the_rest_finishes(t
     assert (found.status.sel(learning_rate=1e-3) == 1).all()
     assert (found.status.sel(learning_rate=1e38) == 2).all()
     for error in found.error.sel(learning_rate=1e38).values:
-        assert "Diverged: the loss of iteration" in error
+        assert "DivergedError: the loss of iteration" in error
 
 
 def test_retraining_goes_on_from_the_first_task_s_last_network(tmp_path):
@@ -163,25 +161,24 @@ def test_what_cannot_be_trained_is_refused_before_it_starts(fixed, record, messa
     assert message in str(refusal.value)
 
 
-def test_failed_seeds_and_schemes_without_any_are_reported_and_left_out(tmp_path, capsys):
+def test_failed_seeds_and_schemes_without_any_are_reported_and_left_out(tmp_path):
     location = str(tmp_path / "a.zarr")
     wanted = sweep({"learning_rate": [1e-3, 1e38], "seed": [0, 1]}, {"optimizer": "sgd"})
-    study(location, wanted)
-    assert "2 seeds failed" not in capsys.readouterr().out  # no line for a scheme of which nothing is left
+    report = study_serially(location, wanted)
+    assert "2 seeds failed" not in str(report)  # no line for a scheme of which nothing is left
     summary = isophase.open(location)["summary/periodic-rnn-6-T12"]
     assert summary.n_seeds.values.tolist() == [2, 0]
     assert summary.n_failed.values.tolist() == [0, 2]
     assert np.isnan(summary.leading_modulus.sel(learning_rate=1e38)).all()
 
 
-def test_one_failed_seed_among_others_leaves_the_summary_of_the_others(tmp_path, capsys):
+def test_one_failed_seed_among_others_leaves_the_summary_of_the_others(tmp_path):
     location = str(tmp_path / "a.zarr")
     wanted = sweep({"learning_rate": [1e-3, 1e-2], "seed": [0, 1, 2]})
     run_serially(location, wanted)
     status = zarr.open_array(f"{location}/periodic-rnn-6-T12/status", mode="r+")
     status[0, 1] = 2
-    study(location, wanted)
-    assert "1 seeds failed and are left out" in capsys.readouterr().out
+    assert "1 seeds failed" in str(study_serially(location, wanted))
     summary = isophase.open(location)["summary/periodic-rnn-6-T12"]
     assert summary.n_seeds.values.tolist() == [2, 3]
     assert np.isnan(summary.leading_modulus.isel(learning_rate=0, seed=1)).all()
@@ -206,7 +203,9 @@ def test_one_failed_seed_among_others_leaves_the_summary_of_the_others(tmp_path,
 )
 def test_odd_networks_and_tasks_end_with_a_table_and_figures(fixed, tmp_path):
     location = str(tmp_path / "a.zarr")
-    assert len(study(location, sweep({"seed": [0, 1]}, fixed))) >= 4
+    report = study_serially(location, sweep({"seed": [0, 1]}, fixed))
+    assert str(report)
+    assert len([draw() for draw in report.figures.values()]) >= 4
     (group,) = (name for name in isophase.open(location).children if name != "summary")
     assert (isophase.open(location)[group].status == 1).all()
 
@@ -217,8 +216,8 @@ def test_two_automata_on_one_axis_stay_apart(tmp_path):
     assert len({group.name for group in wanted.groups()}) == 2
 
 
-def test_only_networks_can_be_refined():
-    lattice = {"square-6": xr.Dataset(attrs={"kind": "lattice"})}
-    check_refine(False, "s.zarr", lattice)
-    with pytest.raises(SweepError, match=r"refine: store s.zarr is of kind lattice; only flipflop can be refined"):
-        check_refine(True, "s.zarr", lattice)
+def test_only_networks_can_be_refined(tmp_path):
+    location = str(tmp_path / "a.zarr")
+    run_serially(location, parse({"kind": "lattice", "fixed": {"size": 4}, "record": {"t_end": 1.0, "samples": 1}}))
+    with pytest.raises(SweepError, match=r"refine: store .* is of kind 'lattice', whose points cannot be refined"):
+        isophase.reduce(location, refine=True)

@@ -38,7 +38,8 @@ SCRIPT = (
     LOGISTIC
     + """
 import sys
-ran = isophase.run(logistic, axes={"r": np.linspace(3, 4, 4), "seed": range(3)}, store=sys.argv[1], workers=int(sys.argv[2]))
+axes = {"r": np.linspace(3, 4, 4), "seed": range(3)}
+ran = isophase.run(logistic, axes=axes, store=sys.argv[1], workers=int(sys.argv[2]))
 assert (ran.done, ran.failed, ran.pending) == (12, 0, 0), ran
 isophase.reduce(ran.store, workers=1)
 print(isophase.report(ran.store))

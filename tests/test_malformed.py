@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 
 import isophase
 from isophase.flows.cli import main
-from isophase.flows.reduce import finished, reduce_part
 from isophase.sweeps.store import SUMMARY, StoreError, is_complete, read
 from isophase.sweeps.sweep import Sweep, SweepError, from_definition, load, parse, presets
-from tests.serial import run_serially
+from tests.serial import reduce_serially, run_serially
 
 EXAMPLES = int(os.environ.get("ISOPHASE_FUZZ_EXAMPLES", "100"))
 LONGEST = 20.0  # seconds that one answer may take on a busy machine
@@ -325,12 +324,6 @@ def damaged(draw, content):
     if how == "spoil":
         return content[:at] + draw(st.binary(min_size=1, max_size=4)) + content[at + 1 :]
     return draw(st.binary(max_size=64))
-
-
-def reduce_serially(location):
-    for name, parts in finished(location)[1].items():
-        for part in parts:
-            reduce_part(location, name, part)
 
 
 @settings(max_examples=EXAMPLES // 10, **HYPOTHESIS)

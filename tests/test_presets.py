@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 import isophase
-from isophase.flows.reduce import gather, over_sizes, parts_of, reduce_part
-from isophase.flows.report import compare, read_summaries, report
-from isophase.sweeps.store import write_summaries
-from isophase.sweeps.sweep import DERIVED, RESERVED, from_definition, load, parse, presets
-from tests.serial import run_serially
+from isophase.flows.report import compare, report_of, show
+from isophase.sweeps.kinds.base import located
+from isophase.sweeps.sweep import SUMMARISED, from_definition, load, parse, presets
+from tests.serial import run_serially, study_serially
 
 FEW = {"size": [6, 8], "seed": [0, 1], "ring_size": [4, 5], "length": [12], "cell": ["rnn"]}
 SHORT = {"t_end": 60.0, "samples": 8}
@@ -37,47 +36,55 @@ def small(name):
     )
 
 
-def study(location, sweep):
-    """What the flow ``study`` does, in this process."""
-    run_serially(location, sweep)
-    tree, summaries = isophase.open(location), {}
-    for group in tree.children:
-        dataset = tree[group].to_dataset()
-        summaries[group] = gather(dataset, [reduce_part(location, group, at) for at in parts_of(dataset)])
-    write_summaries(location, summaries | {f"finite_size/{name}": d for name, d in over_sizes(summaries).items()})
-    return report(location)
-
-
 @pytest.mark.parametrize("name", presets())
-def test_the_study_of_a_preset_ends_with_a_table_and_figures(name, tmp_path, capsys):
+def test_the_study_of_a_preset_ends_with_tables_and_figures(name, tmp_path, capsys):
     location = str(tmp_path / f"{name}.zarr")
     sweep = small(name)
-    figures = study(location, sweep)
+    report = study_serially(location, sweep)
+    figures, failed = show(report)
     printed = capsys.readouterr().out
-    assert len(figures) >= 2
+    assert failed == 0
+    assert len(figures) == len(report.figures) >= 2
     for path in figures:
         assert path.stat().st_size > 5_000
         assert str(path) in printed
+    for table in report.tables.values():
+        assert table.title in printed
+        assert table.rows
     tree = isophase.open(location)
     for group in sweep.groups():
         assert (tree[group.name].status == 1).all(), tree[group.name].error.values
         summary = tree[f"summary/{group.name}"]
-        own = {*group.kind.parameters.model_fields, *group.kind.variables(group.first(), group.record),
-               *group.kind.coordinates(group.first(), group.record), *group.kind.scalars,
-               *(axis.name for axis in group.axes)}  # fmt: skip
-        names = {DERIVED.sub("", str(name)) for name in (*summary.variables, *summary.dims) if name not in own}
-        assert names <= set(RESERVED), "a zipped axis could take a name of the summary"
         for axis in group.axes:
             if axis.name != "seed":
                 np.testing.assert_array_equal(summary[axis.name].values, tree[group.name][axis.name].values)
 
 
+@pytest.mark.parametrize("name", ["quickstart", "sharing", "kuramoto", "orbits", "relative", "retrain"])
+def test_what_a_summary_adds_is_declared_with_its_units(name, tmp_path):
+    """A zipped axis cannot take a name that is declared."""
+    location = str(tmp_path / f"{name}.zarr")
+    sweep = small(name)
+    study_serially(location, sweep)
+    tree = isophase.open(location)
+    for group in sweep.groups():
+        declared = located(group.kind.reduction).names(group.template)
+        own = {*group.kind.parameters.model_fields, *group.template.variables, *group.template.dims,
+               *(axis.name for axis in group.axes), *SUMMARISED}  # fmt: skip
+        summary = tree[f"summary/{group.name}"].to_dataset()
+        added = {str(name) for name in (*summary.variables, *summary.dims)} - own
+        assert added <= set(declared)
+        for variable in added & set(summary.data_vars):
+            assert summary[variable].attrs.get("units", "") == declared[variable], variable
+
+
 def test_rings_and_kuramoto_oscillators_stand_side_by_side_in_one_table(tmp_path, capsys):
     stores = [str(tmp_path / f"{name}.zarr") for name in ("growth", "kuramoto")]
     for store, name in zip(stores, ("growth", "kuramoto"), strict=True):
-        study(store, small(name))
+        study_serially(store, small(name))
     capsys.readouterr()
-    figures = compare(stores, str(tmp_path / "compare"))
+    figures, failed = compare(stores, str(tmp_path / "compare"))
+    assert failed == 0
     printed = capsys.readouterr().out
     assert "growth: square-6" in printed
     assert "kuramoto: square-8" in printed
@@ -87,7 +94,7 @@ def test_rings_and_kuramoto_oscillators_stand_side_by_side_in_one_table(tmp_path
 def test_compared_stores_of_one_name_stay_apart(tmp_path, capsys):
     for folder in "AB":
         (tmp_path / folder).mkdir()
-        study(str(tmp_path / folder / "x.zarr"), small("kuramoto"))
+        study_serially(str(tmp_path / folder / "x.zarr"), small("kuramoto"))
     capsys.readouterr()
     compare([str(tmp_path / folder / "x.zarr") for folder in "AB"], str(tmp_path / "compare"))
     printed = capsys.readouterr().out
@@ -98,11 +105,11 @@ def test_compared_stores_of_one_name_stay_apart(tmp_path, capsys):
 def test_a_store_that_has_grown_since_it_was_reduced_is_shown_with_a_note(tmp_path, capsys):
     location = str(tmp_path / "domains.zarr")
     sweep = small("domains")
-    study(location, sweep)
+    study_serially(location, sweep)
     assert "has grown" not in capsys.readouterr().err
     definition = sweep.definition()
     definition["axes"] = [a if a["name"] != "seed" else {**a, "labels": [0, 1, 2], "values": {"seed": [0, 1, 2]}}
                           for a in definition["axes"]]  # fmt: skip
     run_serially(location, from_definition(definition))
-    read_summaries(location)
+    report_of(location)
     assert "domains.zarr has grown since it was reduced" in capsys.readouterr().err

@@ -158,7 +158,8 @@ def _parameters(function: Callable[..., Any]) -> tuple[bool, type[Parameters]]:
         if hint is None:
             raise TypeError(f"{name} of {at}: must be annotated with its type, or have a default")
         try:
-            TypeAdapter(hint, config=Parameters.model_config).json_schema()
+            if not TypeAdapter(hint, config=Parameters.model_config).json_schema():
+                raise TypeError("it says nothing")
         except (PydanticSchemaGenerationError, TypeError, ValueError) as error:
             raise TypeError(f"{name} of {at}: {hint!r} is no type of a grid: {str(error).splitlines()[0]}") from None
         default = TypeAdapter(hint).validate_python(parameter.default) if given else ...
