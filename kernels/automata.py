@@ -293,6 +293,23 @@ def temporal_flipflop(
     )
 
 
+def task_from(parameters: Mapping[str, Any]) -> TimedAutomaton:
+    """The automaton that the parameters of a training run describe.
+
+    Parameters
+    ----------
+    parameters : ``automaton``, a table as :meth:`TimedAutomaton.from_table` takes it, or without one (missing or None)
+        the temporal flipflop of ``clock``, with ``period``, or ``threshold`` and ``p``. Others are not looked at.
+
+    Raises ValueError where they make no automaton, KeyError where one that is needed is missing.
+    """
+    if parameters.get("automaton") is not None:
+        return TimedAutomaton.from_table(parameters["automaton"])
+    if parameters["clock"] == "periodic":
+        return temporal_flipflop("periodic", period=parameters["period"])
+    return temporal_flipflop(parameters["clock"], threshold=parameters["threshold"], p=parameters["p"])
+
+
 def load_automaton(path: str | Path) -> TimedAutomaton:
     """The automaton of a TOML file. Left out may be ``null``, ``initial`` (the first state) and ``probabilities``
     (equal)::

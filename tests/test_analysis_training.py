@@ -135,7 +135,10 @@ def test_a_refined_second_stable_point_is_the_one_that_stays(monkeypatch):
     of_symbol = {"bifurcation": 42.5, "bifurcation_low": 40.0, "bifurcation_high": 45.0,
                  "bifurcation_type": CANNOT_TELL, "bifurcation_angle": np.nan}  # fmt: skip
     found = xr.Dataset({name: ("symbol", np.array([value])) for name, value in of_symbol.items()})
-    dataset = xr.Dataset({"then_from": 100, "cell": "rnn", "probe_symbols": (("probe", "time"), np.zeros((1, 2)))})
+    dataset = xr.Dataset(
+        {"then_from": 100, "probe_symbols": (("probe", "time"), np.zeros((1, 2)))},
+        attrs={"parameters": '{"cell": "rnn"}'},
+    )
     training._refine(found, dataset, 0, lambda checkpoints: xr.Dataset(coords={"checkpoint": checkpoints}))
     assert found["bifurcation"].item() == 44.5
     assert (found["bifurcation_low"].item(), found["bifurcation_high"].item()) == (44, 45)

@@ -3,7 +3,6 @@
 Also the weights, the step and the Jacobian of a recorded network, which ``training`` follows through all checkpoints.
 """
 
-import json
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -19,23 +18,22 @@ from isophase.analysis.networks.time_encoding import (
     phase_encoding,
     restricted_accuracy,
 )
-from isophase.kernels.automata import RelativeClock, TimedAutomaton, temporal_flipflop
+from isophase.analysis.schemes import parameters
+from isophase.kernels.automata import RelativeClock, task_from
 from isophase.kernels.training_run import WEIGHTS
 
+UNITS = {
+    "attractor": "", "attractor_period": "steps", "lyapunov": "nats per step", "rotation_number": "1",
+    "rotation_error": "1",
+    "driven_attractor": "", "driven_period": "words", "driven_lyapunov": "nats per word", "driven_word": "steps",
+    "encoding_correlation": "1", "encoding_correlation_low": "1", "encoding_correlation_high": "1",
+    "encoding_p_value": "1", "accuracy_full": "1", "accuracy_restricted": "1",
+    "plane_states": "1", "plane_orbit": "1", "plane_fixed_points": "1", "axis": "", "orbit_step": "",
+    "counting_rank_correlation": "1", "counting_probe_r2": "1", "counting_probe_error": "steps",
+}  # fmt: skip
+"""Of every variable and dimension that :class:`LastNetwork` yields, whatever the task."""
 # Of the orbit under a periodic input, in repetitions of its word: what settles at all does so within few of them
 DRIVEN: dict[str, int] = {"transient": 500, "length": 1024, "rounds": 2}
-
-
-def task_of(dataset: xr.Dataset) -> TimedAutomaton:
-    """The automaton of a group of a ``flipflop`` store, or of its summary, at one position of its grid."""
-    values = json.loads(dataset.attrs["parameters"])
-    moved = ("clock", "period", "threshold", "p")
-    values |= {name: dataset[name].item() for name in moved if name in dataset.coords}
-    if values.get("automaton"):
-        return TimedAutomaton.from_table(values["automaton"])
-    if values["clock"] == "periodic":
-        return temporal_flipflop("periodic", period=values["period"])
-    return temporal_flipflop("relative", threshold=values["threshold"], p=values["p"])
 
 
 def network(dataset: xr.Dataset, checkpoint: int | slice = slice(None)) -> Any:
@@ -104,24 +102,28 @@ class LastNetwork:
         names = ("attractor", "period", "lyapunov", "rotation_number", "rotation_error")
         renamed = {"map": "symbol", "period": "attractor_period"}
         kept = found[list(names)].isel(exponent=0).drop_vars(["map", "exponent"], errors="ignore").rename(renamed)
-        return kept.assign_coords(symbol=self.dataset["symbol"])
+        return _with_units(kept.assign_coords(symbol=self.dataset["symbol"]))
 
     def driven(self) -> xr.Dataset:
         """Attractor under a periodic input, reached from the state 0: every symbol in turn, held for half a period of
         the clock (so that two symbols make up a period), or for one step more than the threshold. Its period counts
         repetitions of that word."""
-        period = int(self.dataset["last_period"])
-        clock = task_of(self.dataset).clock
-        hold = clock.threshold + 1 if isinstance(clock, RelativeClock) else (period or clock.period) // 2
+        hold = self.hold()
         number = len(self.orbits)
         one_map = type(self.weights)(*(part[None] for part in self.weights))
         over_word, zero = _over_word(self.cell, number, hold), np.zeros((1, self.orbits.shape[-1]))
         found = classify_attractors(over_word, one_map, zero, exponents=1, **DRIVEN).isel(map=0, exponent=0)
         names = {"attractor": "driven_attractor", "period": "driven_period", "lyapunov": "driven_lyapunov"}
         kept = found[list(names)].drop_vars(["map", "exponent"], errors="ignore").rename(names)
-        kept["driven_lyapunov"].attrs["units"] = "nats per word"
-        kept["driven_word"] = ((), number * hold, {"long_name": "steps of the word of the input", "units": "steps"})
-        return kept
+        kept["driven_word"] = ((), number * hold, {"long_name": "steps of the word of the input"})
+        return _with_units(kept)
+
+    def hold(self) -> int:
+        """Steps for which :meth:`driven` holds a symbol, by the clock of the task that was learned last."""
+        clock = task_from(parameters(self.dataset)).clock
+        if isinstance(clock, RelativeClock):
+            return clock.threshold + 1
+        return int(self.dataset["last_period"]) // 2
 
     def time_of_day(self, symbol: int) -> xr.Dataset:
         """The angle in the eigenplane against the clock, and what a readout of three dimensions knows of it."""
@@ -159,9 +161,9 @@ class LastNetwork:
             found[f"plane_{name}"] = (
                 (*dims, "axis"),
                 (h - point) @ plane.T,
-                {"long_name": f"{what} {text}", "units": "1"},
+                {"long_name": f"{what} {text}"},
             )
-        return found
+        return _with_units(found)
 
     def counting(self, null: int) -> xr.Dataset:
         """The steps since the last symbol, in the states whose answer is that of the null fixed point."""
@@ -174,7 +176,15 @@ class LastNetwork:
         elapsed[self.dataset["probe_targets"].values != answer] = np.nan
         counted = counting(self.states, xr.DataArray(elapsed, dims=("sequence", "time")), point)
         names = ("distance_rank_correlation", "probe_r2", "probe_error")
-        return counted[list(names)].rename({name: f"counting_{name.removeprefix('distance_')}" for name in names})
+        renamed = counted[list(names)].rename({name: f"counting_{name.removeprefix('distance_')}" for name in names})
+        return _with_units(renamed)
+
+
+def _with_units(found: xr.Dataset) -> xr.Dataset:
+    for name, variable in found.data_vars.items():
+        if units := UNITS[str(name)]:
+            variable.attrs["units"] = units
+    return found
 
 
 @cache

@@ -22,6 +22,8 @@ PHASES = {
     "td_learned": f"iteration where the accuracy of time-dependent symbols reaches {TD_LEARNED}",
 }
 
+UNITS = dict.fromkeys((*PHASES, "plateau"), "iterations") | {"plateau_share": "1"}
+
 
 def learning_phases(ti_accuracy: xr.DataArray, td_accuracy: xr.DataArray, td_base_rate: float) -> xr.Dataset:
     """Iterations at which the phases of learning begin, per run.
@@ -60,13 +62,15 @@ def learning_phases(ti_accuracy: xr.DataArray, td_accuracy: xr.DataArray, td_bas
         }
     )
     for name, long_name in PHASES.items():
-        phases[name].attrs.update(units="iterations", long_name=long_name, comment="NaN: never")
+        phases[name].attrs.update(long_name=long_name, comment="NaN: never")
     phases["plateau"] = (phases["td_halfway"] - phases["ti_learned"]).assign_attrs(
-        units="iterations", long_name="iterations between learning the time-independent symbols and half of the others"
+        long_name="iterations between learning the time-independent symbols and half of the others"
     )
     phases["plateau_share"] = (phases["td_halfway"] / phases["td_four_fifths"]).assign_attrs(
-        units="1", long_name="part of the iterations up to td_four_fifths that lies before td_halfway"
+        long_name="part of the iterations up to td_four_fifths that lies before td_halfway"
     )
+    for name, units in UNITS.items():
+        phases[name].attrs["units"] = units
     return phases
 
 

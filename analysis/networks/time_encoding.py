@@ -33,7 +33,7 @@ def eigenplane(jacobian: np.ndarray, dimensions: int = 2) -> np.ndarray:
         elif abs(values[index].imag) <= REAL:
             columns.append(vectors[:, index].real)
     basis, upper = np.linalg.qr(np.stack(columns[:dimensions], axis=1))
-    return (basis * np.sign(np.diag(upper))).T
+    return (basis * np.where(np.diag(upper) < 0, -1.0, 1.0)).T
 
 
 def plane_angle(h: np.ndarray, centre: np.ndarray, plane: np.ndarray) -> np.ndarray:
@@ -97,11 +97,11 @@ def phase_encoding(h: xr.DataArray, period: int, centre: np.ndarray, plane: np.n
         low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     label = f"{confidence:.0%} confidence, bootstrap over sequences"
     return xr.Dataset({
-        "correlation": ((), measured, {"long_name": "circular correlation of angle and clock (Fisher and Lee)"}),
-        "correlation_low": ((), low, {"long_name": f"lower end of its interval ({label})"}),
-        "correlation_high": ((), high, {"long_name": f"upper end of its interval ({label})"}),
-        "p_value": ((), p_value, {"long_name": "share of randomly shifted clocks that correlate as much"}),
-        "n_sequences": ((), n, {"long_name": "sequences"}),
+        "correlation": ((), measured, {"long_name": "circular correlation of angle and clock (Fisher and Lee)", "units": "1"}),
+        "correlation_low": ((), low, {"long_name": f"lower end of its interval ({label})", "units": "1"}),
+        "correlation_high": ((), high, {"long_name": f"upper end of its interval ({label})", "units": "1"}),
+        "p_value": ((), p_value, {"long_name": "share of randomly shifted clocks that correlate as much", "units": "1"}),
+        "n_sequences": ((), n, {"long_name": "sequences", "units": "1"}),
     })  # fmt: skip
 
 
@@ -118,7 +118,8 @@ def restricted_accuracy(h: np.ndarray, targets: np.ndarray, readout: np.ndarray,
     readout : [output, hidden]; readout_bias : [output]. One output is a logit of state 1, several are one per state.
     centre : [hidden]. basis : [dimension, hidden], orthonormal.
 
-    Returns a Dataset of ``accuracy``, ``accuracy_restricted``, ``dimensions``. Raises ValueError for another basis.
+    Returns a Dataset of ``accuracy``, ``accuracy_restricted`` (NaN of no state), ``dimensions``. Raises ValueError for
+    another basis.
     """
     basis = np.atleast_2d(basis)
     if not np.allclose(basis @ basis.T, np.eye(len(basis)), atol=1e-8):
@@ -128,13 +129,13 @@ def restricted_accuracy(h: np.ndarray, targets: np.ndarray, readout: np.ndarray,
     def accuracy(states: np.ndarray) -> float:
         logits = states @ np.asarray(readout).T + readout_bias
         answer = logits[..., 0] > 0 if logits.shape[-1] == 1 else logits.argmax(axis=-1)
-        return float((answer == np.asarray(targets)).mean())
+        return float((answer == np.asarray(targets)).mean()) if answer.size else np.nan
 
     full, restricted = accuracy(centre + away), accuracy(centre + away @ basis.T @ basis)
     return xr.Dataset({
         "accuracy": ((), full, {"long_name": "accuracy with all dimensions", "units": "1"}),
         "accuracy_restricted": ((), restricted, {"long_name": "accuracy within the subspace", "units": "1"}),
-        "dimensions": ((), len(basis), {"long_name": "dimensions of the subspace"}),
+        "dimensions": ((), len(basis), {"long_name": "dimensions of the subspace", "units": "1"}),
     })  # fmt: skip
 
 
@@ -171,10 +172,10 @@ def counting(h: xr.DataArray, elapsed: xr.DataArray, null_point: np.ndarray, fol
     return xr.Dataset(
         {
             "distance": (("elapsed",), means, {"long_name": "mean distance to the null fixed point", "units": "1"}),
-            "distance_rank_correlation": ((), rank, {"long_name": "Spearman's, of distance and elapsed steps"}),
-            "probe_r2": ((), r2, {"long_name": "variance of elapsed steps explained in left-out sequences"}),
+            "distance_rank_correlation": ((), rank, {"long_name": "Spearman's, of distance and elapsed steps", "units": "1"}),
+            "probe_r2": ((), r2, {"long_name": "variance of elapsed steps explained in left-out sequences", "units": "1"}),
             "probe_error": ((), error, {"long_name": "error of the linear probe, root mean square", "units": "steps"}),
-            "n_states": ((), len(y), {"long_name": "states"}),
+            "n_states": ((), len(y), {"long_name": "states", "units": "1"}),
         },
         coords={"elapsed": ("elapsed", counts, {"long_name": "steps since the last symbol", "units": "steps"})},
     )

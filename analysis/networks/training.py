@@ -1,7 +1,7 @@
 """What is drawn from a training run: of one seed its phases, fixed points and bifurcations, then all seeds together.
 
-The flow ``reduce`` calls ``measure`` on every seed and ``summarise`` on the seeds of a scheme; the measurements
-themselves are in their own modules.
+:data:`REDUCTION` is what the kind ``flipflop`` gives: ``measure`` for every seed, ``summarise`` for the seeds of a
+scheme, and the ``names`` that a summary adds; the measurements themselves are in their own modules.
 """
 
 from collections.abc import Callable
@@ -11,18 +11,64 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from isophase.analysis.base import Reduction
+from isophase.analysis.networks import last_network
 from isophase.analysis.networks.bifurcations import BORN, CANNOT_TELL, NONE, TYPES, find_bifurcations, first_bifurcation
 from isophase.analysis.networks.coincidence import coincidence
 from isophase.analysis.networks.fixed_points import choose_starts, continue_fixed_points
 from isophase.analysis.networks.last_network import LastNetwork, jacobian_at, network, step_of
+from isophase.analysis.networks.learning_phases import UNITS as PHASE_UNITS
 from isophase.analysis.networks.learning_phases import learning_phases
+from isophase.analysis.schemes import parameters
 from isophase.analysis.statistics import flags, wilson
 from isophase.kernels.training_run import WEIGHTS
 
 EVENT = {"bifurcation": "checkpoint", "bifurcation_low": "checkpoint_low", "bifurcation_high": "checkpoint_high",
          "bifurcation_type": "type", "bifurcation_angle": "angle"}  # fmt: skip
-KEPT = ("ti_accuracy", "td_accuracy", "td_base_accuracy", "then_td_base_accuracy", "last_period", "null_symbol",
-        "then_from", "length")  # fmt: skip
+CURVES = ("ti_accuracy", "td_accuracy")
+KEPT = ("td_base_accuracy", "then_td_base_accuracy", "last_period", "null_symbol", "then_from")
+FINAL = {"final_td_accuracy": "heldout_td_accuracy", "final_td_balanced_accuracy": "heldout_td_balanced_accuracy"}
+ONE, ITERATIONS = {"units": "1"}, {"units": "iterations"}
+OF_SYMBOL: dict[str, dict[str, Any]] = {
+    "eigenvalue_real": {"long_name": "eigenvalue, real part", **ONE},
+    "eigenvalue_imag": {"long_name": "eigenvalue, imaginary part", **ONE},
+    "leading_modulus": {"long_name": "modulus of the leading eigenvalue", **ONE},
+    "leading_angle": {"long_name": "argument of the leading eigenvalue", "units": "rad"},
+    "fixed_points": {"long_name": "fixed points", **ONE},
+    "stable_fixed_points": {"long_name": "stable fixed points", **ONE},
+    "share_converged": {"long_name": "share of the starts that converged", **ONE},
+    "second_stable": {"long_name": "first checkpoint with two stable points that stay", **ITERATIONS},
+    "bifurcation": {
+        "long_name": "first bifurcation that changes an attractor", "comment": "NaN: none", **ITERATIONS,
+    },
+    "bifurcation_low": {"long_name": "last checkpoint before it", **ITERATIONS},
+    "bifurcation_high": {"long_name": "first checkpoint after it", **ITERATIONS},
+    "bifurcation_angle": {"long_name": "argument of the crossing eigenvalue", "units": "rad"},
+    "bifurcation_type": {"long_name": "type of the bifurcation", **flags(TYPES)},
+    "then_orbit_lost": {
+        "long_name": "first checkpoint since the second task began at which a fixed point is stable", **ITERATIONS,
+    },
+    "then_orbit_returns": {
+        "long_name": "first checkpoint since the second task began at which none is stable (again)", **ITERATIONS,
+    },
+    "then_bifurcation": {
+        "long_name": "first bifurcation that changes an attractor in the second task", "comment": "NaN: none",
+        **ITERATIONS,
+    },
+    "then_bifurcation_type": {"long_name": "its type", **flags(TYPES)},
+}  # fmt: skip
+REFINED = {"long_name": "the bifurcation was located between two updates", **ONE}
+FIRST_SYMBOL = {"long_name": "symbol of the first bifurcation, its index", **ONE}
+OVER_SEEDS: dict[str, dict[str, Any]] = {
+    "measured": {"long_name": "the seed is done and measured", **ONE},
+    "learned": {"long_name": "seeds that learned the time-dependent symbols", **ONE},
+    "learned_low": {"long_name": "their fraction, lower end of Wilson's interval", **ONE},
+    "learned_high": {"long_name": "their fraction, upper end of Wilson's interval", **ONE},
+    "n_seeds": {"long_name": "seeds that are done", **ONE},
+}
+DIFFERENCE = {"long_name": "median of the bifurcation under a symbol minus the transition", **ITERATIONS}
+BY_THE_FLOW = {"n_failed": "1", "n_unmeasured": "1"}  # seeds that the flow could not hand to ``summarise``
+INTERVAL = ("", "_low", "_high")
 Again = Callable[[np.ndarray], xr.Dataset]
 N_STARTS = 8  # of the search at every checkpoint, two of them on the orbit under the symbol alone
 ASIDE = np.array([-1.0, -0.3, -0.1, -0.03, 0.03, 0.1, 0.3, 1.0])  # from a point, to look for its partner
@@ -34,20 +80,41 @@ def measure(dataset: xr.Dataset, again: Again | None = None) -> xr.Dataset:
 
     Parameters
     ----------
-    dataset : a group of a ``flipflop`` store at one seed: curves over ``iteration``, weights over ``checkpoint``.
+    dataset : a group of a ``flipflop`` store at one seed: curves over ``iteration``, weights over ``checkpoint``. The
+        seed is the coordinate ``seed``, or else that of its parameters.
     again : checkpoints, in updates -> the same training with those, its weights over ``checkpoint``; to locate the
         bifurcations of the first task between two updates.
 
     Raises ValueError where the networks that were trained again are others.
     """
     dataset = dataset.load(scheduler="sync")
+    if "seed" not in dataset.coords:
+        dataset = dataset.assign_coords(seed=parameters(dataset)["seed"])
     measured = _phases(dataset)
-    measured.update(dataset[[*KEPT]])
-    for name in ("heldout_td_accuracy", "heldout_td_balanced_accuracy"):
-        measured[name.replace("heldout", "final")] = dataset[name].isel(checkpoint=-1, drop=True)
+    measured.update(dataset[[*CURVES, *KEPT]])
+    for name, recorded in FINAL.items():
+        measured[name] = dataset[recorded].isel(checkpoint=-1, drop=True)
     measured.update(_fixed_points(dataset, again))
     measured["modulus_at_halfway"] = _at(measured["leading_modulus"], measured["td_halfway"])
     return measured.expand_dims("seed")
+
+
+def names(template: xr.Dataset) -> dict[str, str]:
+    """Units, "" for none, of every variable and dimension that a summary adds to what a point records (``template``),
+    whatever its task and its networks: those of a second task, of a clock, or of refining may be absent."""
+    of_symbol = {name: attrs.get("units", "") for name, attrs in OF_SYMBOL.items()} | {"refined": "1"}
+    added = dict(PHASE_UNITS)
+    added |= {f"then_{name}": units for name, units in PHASE_UNITS.items()}
+    added |= dict.fromkeys(FINAL, "1")
+    added |= of_symbol | {"eigenvalue": "", "modulus_at_halfway": "1"}
+    added |= {f"first_{name}": of_symbol[name] for name in EVENT} | {"first_bifurcation_symbol": "1"}
+    added |= last_network.UNITS
+    added |= {name: attrs["units"] for name, attrs in OVER_SEEDS.items()} | {"outcome": ""} | BY_THE_FLOW
+    for name, units in (("median_difference", "iterations"), ("rank_correlation", "1"), ("both", "1"),
+                        ("symbol_difference", "iterations")):  # fmt: skip
+        added |= {f"{name}{end}": units for end in INTERVAL}
+    held = {*template.variables, *template.dims}
+    return {name: units for name, units in added.items() if name not in held}
 
 
 def _at(values: xr.DataArray, iteration: xr.DataArray) -> xr.DataArray:
@@ -73,7 +140,7 @@ def _phases(dataset: xr.Dataset) -> xr.Dataset:
 
 def _fixed_points(dataset: xr.Dataset, again: Again | None) -> xr.Dataset:
     """Fixed points under every symbol alone through training, and what the last network does."""
-    cell, symbols = str(dataset["cell"].values), np.arange(dataset.sizes["symbol"])
+    cell, symbols = parameters(dataset)["cell"], np.arange(dataset.sizes["symbol"])
     probe = dataset["probe_symbols"].values.astype(int)
     paths, events, orbits = _follow(cell, network(dataset), probe, dataset["checkpoint"].values, symbols)
     null = -1 if int(dataset["last_period"]) else int(dataset["null_symbol"])
@@ -82,13 +149,10 @@ def _fixed_points(dataset: xr.Dataset, again: Again | None) -> xr.Dataset:
     found = xr.concat(kept, "symbol").assign_coords(symbol=dataset["symbol"])
     if again is not None:
         _refine(found, dataset, null, again)
-    at = found["bifurcation"].values
-    if null >= 0:
-        at = np.where(symbols == null, at, np.nan)
-    first = int(np.nanargmin(at)) if np.isfinite(at).any() else max(null, 0)
-    for name in [str(name) for name in found if str(name).startswith("bifurcation")]:
+    first = _first_symbol(found["bifurcation"].values, null)
+    for name in EVENT:
         found[f"first_{name}"] = found[name].isel(symbol=first, drop=True)
-    found["first_bifurcation_symbol"] = ((), first, {"long_name": "symbol of the first bifurcation, its index"})
+    found["first_bifurcation_symbol"] = ((), first, FIRST_SYMBOL)
     last = LastNetwork(dataset, cell, [branches.isel(checkpoint=-1) for branches in paths], orbits)
     found.update(last.attractors())
     found.update(last.driven())
@@ -97,6 +161,14 @@ def _fixed_points(dataset: xr.Dataset, again: Again | None) -> xr.Dataset:
     elif null >= 0:
         found.update(last.counting(null))
     return found
+
+
+def _first_symbol(bifurcation: np.ndarray, null: int) -> int:
+    """The symbol whose bifurcation [symbol] comes first. With a relative clock it is the symbol ``null`` (else -1): its
+    fixed points are what tells a long wait from a short one."""
+    if null >= 0:
+        return null
+    return int(np.nanargmin(bifurcation)) if np.isfinite(bifurcation).any() else 0
 
 
 def _follow(
@@ -126,7 +198,6 @@ def _refine(found: xr.Dataset, dataset: xr.Dataset, null: int, again: Again) -> 
     (``symbol``): 1 where it was found there. Where the finer path shows no such event, the coarse one stays."""
     low, high = (found[f"bifurcation_{end}"].values for end in ("low", "high"))
     refined = np.zeros(len(low), np.int8)
-    about = {"long_name": "the bifurcation was located between two updates", "units": "1"}
     coarse = np.flatnonzero(np.isfinite(low) & (high <= int(dataset["then_from"])))
     brackets = {int(n): np.arange(low[n], high[n] + 1).astype(int) for n in coarse}
     if brackets:
@@ -134,7 +205,7 @@ def _refine(found: xr.Dataset, dataset: xr.Dataset, null: int, again: Again) -> 
         _check_same_networks(dataset, fine)
     for n, checkpoint in brackets.items():
         weights, probe = network(fine.sel(checkpoint=checkpoint)), dataset["probe_symbols"].values.astype(int)
-        (branches,), (events,), _ = _follow(str(dataset["cell"].values), weights, probe, checkpoint, np.array([n]))
+        (branches,), (events,), _ = _follow(parameters(dataset)["cell"], weights, probe, checkpoint, np.array([n]))
         if n == null:
             stays = np.logical_and.accumulate((branches["number_stable"].values >= 2)[::-1])[::-1]
             right = events["checkpoint_high"] == (checkpoint[stays.argmax()] if stays.any() else -1)
@@ -145,7 +216,7 @@ def _refine(found: xr.Dataset, dataset: xr.Dataset, null: int, again: Again) -> 
             refined[n] = 1
             for name, of_event in EVENT.items():
                 found[name][n] = event[of_event].item()
-    found["refined"] = ("symbol", refined, about)
+    found["refined"] = ("symbol", refined, REFINED)
 
 
 def _check_same_networks(dataset: xr.Dataset, fine: xr.Dataset) -> None:
@@ -187,46 +258,40 @@ def _path(branches: xr.Dataset, events: xr.Dataset, null: bool, then_from: int) 
     It is the first that changes an attractor; under the null symbol, where a second stable point has to arise for the
     network to tell a long wait from a short one, that by which it is there at last (:func:`_second_stable`).
     """
-    eigenvalues = branches["eigenvalues"].isel(branch=_principal(branches["exists"])).rename(hidden="eigenvalue")
-    eigenvalues = eigenvalues.drop_vars("eigenvalue", errors="ignore")
+    eigenvalues = _principal(branches)
     leading = eigenvalues.isel(eigenvalue=0)
     second_stable = _second_stable(branches)
     if null:
         events = events.isel(event=np.flatnonzero((events["checkpoint_high"] == second_stable).values))
     event = first_bifurcation(events.isel(event=np.flatnonzero((events["checkpoint_low"] < then_from).values)))
     then = first_bifurcation(events.isel(event=np.flatnonzero((events["checkpoint_low"] >= then_from).values)))
-    ones, iterations = {"units": "1"}, {"units": "iterations"}
+    lost, returns = _orbit_lost_and_back(branches, then_from)
     kept: dict[str, Any] = {
-        "eigenvalue_real": eigenvalues.real.assign_attrs(long_name="eigenvalue, real part", **ones),
-        "eigenvalue_imag": eigenvalues.imag.assign_attrs(long_name="eigenvalue, imaginary part", **ones),
-        "leading_modulus": abs(leading).assign_attrs(long_name="modulus of the leading eigenvalue", **ones),
-        "leading_angle": abs(xr.apply_ufunc(np.angle, leading)).assign_attrs(
-            long_name="argument of the leading eigenvalue", units="rad"
-        ),
-        "fixed_points": branches["number"].assign_attrs(long_name="fixed points", **ones),
-        "stable_fixed_points": branches["number_stable"].assign_attrs(long_name="stable fixed points", **ones),
+        "eigenvalue_real": eigenvalues.real,
+        "eigenvalue_imag": eigenvalues.imag,
+        "leading_modulus": abs(leading),
+        "leading_angle": abs(xr.apply_ufunc(np.angle, leading)),
+        "fixed_points": branches["number"],
+        "stable_fixed_points": branches["number_stable"],
         "share_converged": branches["share_converged"],
         "second_stable": second_stable,
-        "bifurcation": event["checkpoint"].assign_attrs(
-            long_name="first bifurcation that changes an attractor", comment="NaN: none", **iterations
-        ),
-        "bifurcation_low": event["checkpoint_low"].assign_attrs(long_name="last checkpoint before it", **iterations),
-        "bifurcation_high": event["checkpoint_high"].assign_attrs(long_name="first checkpoint after it", **iterations),
-        "bifurcation_angle": event["angle"].assign_attrs(long_name="argument of the crossing eigenvalue", units="rad"),
-        "bifurcation_type": event["type"].assign_attrs(long_name="type of the bifurcation", **flags(TYPES)),
-    }
-    kept["then_orbit_lost"], kept["then_orbit_returns"] = _orbit_lost_and_back(branches, then_from)
-    kept["then_bifurcation"] = then["checkpoint"].assign_attrs(
-        long_name="first bifurcation that changes an attractor in the second task", comment="NaN: none", **iterations
-    )
-    kept["then_bifurcation_type"] = then["type"].assign_attrs(long_name="its type", **flags(TYPES))
-    return xr.Dataset(kept)
+        "then_orbit_lost": lost,
+        "then_orbit_returns": returns,
+        "then_bifurcation": then["checkpoint"],
+        "then_bifurcation_type": then["type"],
+    } | {name: event[of_event] for name, of_event in EVENT.items()}
+    return xr.Dataset({name: kept[name].drop_attrs(deep=False).assign_attrs(attrs) for name, attrs in OF_SYMBOL.items()})
 
 
-def _principal(exists: xr.DataArray) -> int:
-    """The branch that has been there from the beginning, and of those the one that stays longest."""
-    there = exists.transpose("branch", "checkpoint").values
-    return int(np.lexsort((there.sum(axis=1), there[:, 0]))[-1])
+def _principal(branches: xr.Dataset) -> xr.DataArray:
+    """Eigenvalues [checkpoint, eigenvalue] of the branch that has been there from the beginning, and of those of the
+    one that stays longest; NaN where no fixed point was found."""
+    eigenvalues = branches["eigenvalues"].transpose("branch", "checkpoint", "hidden").drop_vars("branch")
+    eigenvalues = eigenvalues.rename(hidden="eigenvalue").drop_vars("eigenvalue", errors="ignore")
+    there = branches["exists"].transpose("branch", "checkpoint").values
+    if not len(there):
+        return xr.full_like(eigenvalues.sum("branch"), np.nan)
+    return eigenvalues.isel(branch=int(np.lexsort((there.sum(axis=1), there[:, 0]))[-1]))
 
 
 def oscillates(number: xr.DataArray, number_stable: xr.DataArray) -> xr.DataArray:
@@ -252,11 +317,7 @@ def _orbit_lost_and_back(branches: xr.Dataset, then_from: int) -> tuple[xr.DataA
         lost = since[at] if at_each[0] and not at_each[at] else np.nan
         if not at_each[at] and at_each[at:].any():
             back = since[at + int(np.argmax(at_each[at:]))]
-    text = "first checkpoint since the second task began at which"
-    return (
-        xr.DataArray(lost, attrs={"long_name": f"{text} a fixed point is stable", "units": "iterations"}),
-        xr.DataArray(back, attrs={"long_name": f"{text} none is stable (again)", "units": "iterations"}),
-    )
+    return xr.DataArray(lost), xr.DataArray(back)
 
 
 def _second_stable(branches: xr.Dataset) -> xr.DataArray:
@@ -267,9 +328,7 @@ def _second_stable(branches: xr.Dataset) -> xr.DataArray:
     ahead = np.array([two[k : k + window].mean() for k in range(len(two) - window + 1)])
     stays = two[: len(ahead)] & (ahead >= 0.5)
     at = branches["checkpoint"].values[stays.argmax()] if stays.any() else np.nan
-    return xr.DataArray(
-        float(at), attrs={"long_name": "first checkpoint with two stable points that stay", "units": "iterations"}
-    )
+    return xr.DataArray(float(at))
 
 
 def _starts(cell: str, weights: Any, probe: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -326,24 +385,23 @@ def summarise(measured: xr.Dataset) -> xr.Dataset:
     summary = measured.copy()
     base = float(measured["td_base_accuracy"][0]) if number else np.nan
     summary["td_base_accuracy"] = ((), base, measured["td_base_accuracy"].attrs)
-    summary["measured"] = ("seed", np.ones(number, np.int8), {"long_name": "the seed is done and measured"})
     learned = int(np.isfinite(measured["td_four_fifths"]).sum())
     low, high = wilson(learned, number)
-    ones = {"units": "1"}
-    summary["learned"] = ((), learned, {"long_name": "seeds that learned the time-dependent symbols", **ones})
-    summary["learned_low"] = ((), low, {"long_name": "their fraction, lower end of Wilson's interval", **ones})
-    summary["learned_high"] = ((), high, {"long_name": "their fraction, upper end of Wilson's interval", **ones})
+    counted = {"learned": learned, "learned_low": low, "learned_high": high, "n_seeds": number}
+    for name, value in counted.items():
+        summary[name] = ((), value, OVER_SEEDS[name])
+    summary["measured"] = ("seed", np.ones(number, np.int8), OVER_SEEDS["measured"])
     together = coincidence(measured["first_bifurcation"], measured["td_halfway"])
     summary["outcome"] = together["outcome"]
-    for name in ("median_difference", "rank_correlation"):
-        for suffix in ("", "_low", "_high"):
-            summary[f"{name}{suffix}"] = together[f"{name}{suffix}"]
-    each = [coincidence(measured["bifurcation"].isel(symbol=number, drop=True), measured["td_halfway"])
-            for number in range(measured.sizes["symbol"])]  # fmt: skip
-    for suffix in ("", "_low", "_high"):
-        differences = [float(of_symbol[f"median_difference{suffix}"]) for of_symbol in each]
-        text = "median of the bifurcation under a symbol minus the transition"
-        summary[f"symbol_difference{suffix}"] = (("symbol",), differences, {"long_name": text, "units": "iterations"})
-        summary[f"both{suffix}"] = together[f"fraction{suffix}"].sel(event="both", drop=True)
-    summary["n_seeds"] = ((), number, {"units": "1", "long_name": "seeds that are done"})
+    each = [coincidence(measured["bifurcation"].isel(symbol=symbol, drop=True), measured["td_halfway"])
+            for symbol in range(measured.sizes["symbol"])]  # fmt: skip
+    for end in INTERVAL:
+        for name in ("median_difference", "rank_correlation"):
+            summary[f"{name}{end}"] = together[f"{name}{end}"]
+        differences = [float(of_symbol[f"median_difference{end}"]) for of_symbol in each]
+        summary[f"symbol_difference{end}"] = (("symbol",), differences, DIFFERENCE)
+        summary[f"both{end}"] = together[f"fraction{end}"].sel(event="both", drop=True)
     return summary
+
+
+REDUCTION = Reduction(summarise=summarise, names=names, measure=measure)
