@@ -191,6 +191,14 @@ def test_open_lattices_are_a_family_of_their_own():
     assert REPORT.tables(Summaries({}, across))[1].column("tiling") == ["square", "square-open"]
 
 
+def test_small_worlds_are_not_extrapolated_as_if_their_rings_were_in_a_row():
+    worlds = json.dumps({"graph": "small_world"})
+    ((name, found),) = over_sizes(family({16: 5.5, 32: 5.25, 64: 5.1}, parameters=worlds)).items()
+    assert name == "finite_size/square"
+    assert np.isnan(found.xi_infinite)
+    assert not found.used.any()
+
+
 def test_lattices_of_one_size_have_no_extrapolation():
     assert over_sizes(family({16: 5.0})) == {}
     assert [table.key for table in REPORT.tables(Summaries({}))] == ["correlation-length"]

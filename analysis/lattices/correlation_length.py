@@ -19,6 +19,7 @@ REASONS = (
     "no_wavevector_on_a_graph",
 )
 ESTIMATORS = ("efold", "fit", "second_moment")
+PARTS = ("", "_error", "_reason", "_without")
 ALONG = ("axes", "row", "col", "radial", "graph")
 FIT_ABOVE = 3.0  # in standard deviations of the noise: there noise raises |C| by 1/18 and biases ln |C| by as little
 RISES_BY = 2.0  # in standard deviations of the noise
@@ -43,14 +44,9 @@ def correlation_length(
       below 3 standard deviations of its noise (``noise``) for two distances in a row, and not beyond half of the
       lattice; weights pairs |C|^2, the inverse variance of ln |C|. At least 3 distances; those from which |C| rises
       again by more than 2 standard deviations are passed over.
-    - ``xi_second_moment`` (with ``structure``): curvature of S at its peak Q, wherever it lies. The textbook form on
-      a periodic lattice is ``xi^2 = (S(Q)/S(Q + q1) - 1) / (4 sin^2(q1/2))``; one mode is one exponential random
-      number a seed, so here S is averaged over the inner third (0) and the outer third (1) of the radius of the disc
-      of modes |k| = |q - Q| <= 1 / xi_efold, and ``xi^2 = (<S>_0 - <S>_1) / (<S k^2>_1 - <S k^2>_0)`` with k^2 = 4
-      sin^2(k/2). A disc of one shell, which is the least, is the textbook form. S = S0 / (1 + xi^2 k^2) (Ornstein and
-      Zernike) gives xi; C = exp(-d/xi) gives xi on a chain and about 1.3 xi in the plane. It measures a lattice:
-      exp(-d/xi) on a chain has exactly 1 / (2 sinh(1 / (2 xi))), which is xi for xi >> 1. On open boundaries the
-      taper in S lowers xi by a relative order xi/L.
+    - ``xi_second_moment`` (with ``structure``): curvature of S at its peak Q, wherever it lies, averaged over modes
+      (:func:`_second_moment`). S = S0 / (1 + xi^2 k^2) (Ornstein and Zernike) gives xi; C = exp(-d/xi) gives xi on a
+      chain and about 1.3 xi in the plane.
 
     Where every seed by itself has |C| > 1/e up to half of the lattice, the length is ``longer_than_half_the_lattice``
     whatever the pooled C is: lattices that are coherent but twisted by different whole turns cancel there.
@@ -90,13 +86,32 @@ def correlation_length(
     _require("correlation", correlation, (*directions, "radial", "correlated_rings", "defined"))
     correlation = _with_seeds(correlation, seed_dim)
     rows, cols = correlation.attrs["rows"], correlation.attrs["cols"]
-    names = _profiles(along, rows, cols)
     half = correlation.sizes["distance"] - 1 if along == "graph" else min(_sides(along, rows, cols)) // 2
-    axis = xr.DataArray(
-        correlation.radial_distance.values if along == "radial" else correlation.distance.values.astype(float),
-        dims="distance",
-    )
+    distance = correlation["radial_distance" if along == "radial" else "distance"].variable
+    axis = xr.DataArray(distance.values.astype(float), dims="distance")
+    result = _efold_and_fit(correlation, axis, half, along, seed_dim)
+    estimators: tuple[str, ...] = ESTIMATORS
+    if structure is not None:
+        _require("structure", structure, ("centred", "defined", "shell_modes", "shell_k2"))
+        side = min(_sides("axes", rows, cols))
+        result.update(_second_moments(_with_seeds(structure, seed_dim), result["xi_efold"], side, seed_dim))
+    elif along == "graph":
+        for part in ("", "_error", "_without"):
+            result[f"xi_second_moment{part}"] = xr.full_like(result[f"xi_fit{part}"], np.nan)
+        result["xi_second_moment_reason"] = xr.full_like(result["xi_fit_reason"], NO_WAVEVECTOR)
+    else:
+        estimators = ESTIMATORS[:2]
+    result["xi_lower_bound"] = xr.where(result["xi_efold_reason"] == BEYOND_HALF, axis.isel(distance=half), np.nan)
+    result["defined"] = correlation["defined"].mean(seed_dim)
+    described = _described(result, estimators, along, correlation.attrs["boundary"])
+    return described.assign_coords(distance=distance)
+
+
+def _efold_and_fit(correlation: xr.Dataset, axis: xr.DataArray, half: int, along: str, seed_dim: str) -> xr.Dataset:
+    """The estimates from C, their errors, and what C they were drawn from."""
+    names = _profiles(along, correlation.attrs["rows"], correlation.attrs["cols"])
     values = xr.concat([correlation[c] for c, _ in names], "profile")
+    per_distance = ["profile", seed_dim, "distance"]
     measured = xr.apply_ufunc(
         _from_correlation,
         values.real,
@@ -105,53 +120,33 @@ def correlation_length(
         correlation["correlated_rings"],
         axis,
         kwargs={"half": half, "radial": along in ("radial", "graph")},
-        input_core_dims=[
-            ["profile", seed_dim, "distance"],
-            ["profile", seed_dim, "distance"],
-            ["profile", seed_dim, "distance"],
-            [seed_dim],
-            ["distance"],
-        ],
+        input_core_dims=[per_distance, per_distance, per_distance, [seed_dim], ["distance"]],
         output_core_dims=[[], [], [], [seed_dim]] * 2 + [[], ["distance"], ["distance"]],
         dask="parallelized",
         output_dtypes=[float, float, np.int8, float] * 2 + [np.int64, float, float],
         keep_attrs=False,
     )
-    names_out = [f"xi_{e}{part}" for e in ESTIMATORS[:2] for part in ("", "_error", "_reason", "_without")]
-    result = xr.Dataset(dict(zip([*names_out, "seeds", "correlation", "noise"], measured, strict=True)))
-    estimators: tuple[str, ...] = ESTIMATORS[:2]
-    if structure is not None:
-        _require("structure", structure, ("centred", "defined", "shell_modes", "shell_k2"))
-        structure = _with_seeds(structure, seed_dim)
-        side = min(_sides("axes", rows, cols))
-        measured = xr.apply_ufunc(
-            _from_structure,
-            structure["centred"],
-            structure["defined"],
-            structure["shell_modes"],
-            structure["shell_k2"],
-            result["xi_efold"],
-            kwargs={"half": side / 2, "side": side},
-            input_core_dims=[[seed_dim, "shell"], [seed_dim], ["shell"], ["shell"], []],
-            output_core_dims=[[], [], [], [seed_dim]],
-            dask="parallelized",
-            output_dtypes=[float, float, np.int8, float],
-            keep_attrs=False,
-        )
-        result.update(
-            {f"xi_second_moment{p}": v for p, v in zip(("", "_error", "_reason", "_without"), measured, strict=True)}
-        )
-        estimators = ESTIMATORS
-    elif along == "graph":
-        for part in ("", "_error", "_without"):
-            result[f"xi_second_moment{part}"] = xr.full_like(result[f"xi_fit{part}"], np.nan)
-        result["xi_second_moment_reason"] = xr.full_like(result["xi_fit_reason"], NO_WAVEVECTOR)
-        estimators = ESTIMATORS
-    result["xi_lower_bound"] = xr.where(result["xi_efold_reason"] == BEYOND_HALF, axis.isel(distance=half), np.nan)
-    result["defined"] = correlation["defined"].mean(seed_dim)
-    return _described(result, estimators, along, correlation.attrs["boundary"]).assign_coords(
-        distance=correlation["radial_distance" if along == "radial" else "distance"].variable
+    names_out = [f"xi_{e}{part}" for e in ESTIMATORS[:2] for part in PARTS]
+    return xr.Dataset(dict(zip([*names_out, "seeds", "correlation", "noise"], measured, strict=True)))
+
+
+def _second_moments(structure: xr.Dataset, efold: xr.DataArray, side: int, seed_dim: str) -> xr.Dataset:
+    """The estimate from S, and its error."""
+    measured = xr.apply_ufunc(
+        _from_structure,
+        structure["centred"],
+        structure["defined"],
+        structure["shell_modes"],
+        structure["shell_k2"],
+        efold,
+        kwargs={"half": side / 2, "side": side},
+        input_core_dims=[[seed_dim, "shell"], [seed_dim], ["shell"], ["shell"], []],
+        output_core_dims=[[], [], [], [seed_dim]],
+        dask="parallelized",
+        output_dtypes=[float, float, np.int8, float],
+        keep_attrs=False,
     )
+    return xr.Dataset({f"xi_second_moment{part}": found for part, found in zip(PARTS, measured, strict=True)})
 
 
 def _require(name: str, dataset: xr.Dataset, variables: tuple[str, ...]) -> None:
@@ -319,6 +314,15 @@ def _fit(profile: np.ndarray, number: np.ndarray, noise: np.ndarray, distance: n
 def _second_moment(
     S: np.ndarray, modes: np.ndarray, k2: np.ndarray, half: float, efold: np.ndarray, side: int
 ) -> _Estimate:
+    """Second moment of S, the curvature at its peak Q.
+
+    The textbook form on a periodic lattice is ``xi^2 = (S(Q)/S(Q + q1) - 1) / (4 sin^2(q1/2))``; one mode is one
+    exponential random number a seed, so here S is averaged over the inner third (0) and the outer third (1) of the
+    radius of the disc of modes |k| = |q - Q| <= 1 / xi_efold, and ``xi^2 = (<S>_0 - <S>_1) / (<S k^2>_1 - <S k^2>_0)``
+    with k^2 = 4 sin^2(k/2). A disc of one shell, which is the least, is the textbook form. It measures a lattice:
+    exp(-d/xi) on a chain has exactly 1 / (2 sinh(1 / (2 xi))), which is xi for xi >> 1. On open boundaries the taper
+    in S lowers xi by a relative order xi/L.
+    """
     if len(modes) == 1:  # of a single ring
         return _Estimate(np.full(S.shape[:-1], np.nan), np.full(S.shape[:-1], NO_PAIRS))
     # The disc comes from C, which averages over all rings; from S, the noise of single modes would choose it.

@@ -95,7 +95,10 @@ def growth_exponent(
         keep_attrs=False,
     )
     dataset = xr.Dataset(dict(zip(NAMES, measured, strict=True)))
-    unit = xi.time.attrs.get("units", "")
+    return _described(dataset, str(xi.time.attrs.get("units", "")), confidence)
+
+
+def _described(dataset: xr.Dataset, unit: str, confidence: float) -> xr.Dataset:
     label = f"{confidence:.0%} confidence, Student's t of the jackknife over seeds"
     for name, attrs in {
         "growth_exponent": {"long_name": "exponent 1/z of xi ~ t^(1/z)"},

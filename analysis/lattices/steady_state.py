@@ -100,7 +100,11 @@ def steady_state(
         keep_attrs=False,
     )
     dataset = xr.Dataset(dict(zip(NAMES, measured, strict=True)))
-    spacing, unit = "ring spacings", xi.time.attrs.get("units", "")
+    return _described(dataset, str(xi.time.attrs.get("units", "")), window, tolerance)
+
+
+def _described(dataset: xr.Dataset, unit: str, window: float, tolerance: float) -> xr.Dataset:
+    spacing = "ring spacings"
     over_seeds = "(jackknife over seeds)"
     for name, attrs in {
         "xi_inf": {"units": spacing, "long_name": f"correlation length, mean over the last {window:.3g} of the run"},
