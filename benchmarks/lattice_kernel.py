@@ -27,7 +27,8 @@ import numpy as np
 from isophase.kernels.lattice import Network, pulse, simulate
 from isophase.kernels.lattice.instant import _pop, _push
 from isophase.kernels.lattice.simulate import V_HIGH, V_LOW
-from isophase.kernels.lattice.windowed import TOLERANCE, _larger
+from isophase.kernels.lattice.window_rules import TOLERANCE
+from isophase.kernels.lattice.windowed import _larger
 
 DELAY = 0.01
 SWITCHES = 2e7  # of a run, about: the first 10 tau, when pulses still settle, are then a small part of it

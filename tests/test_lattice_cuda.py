@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from isophase.kernels.lattice import Network, pulse, random, simulate
+from tests.lattice_reference import assert_same_events, reference_events
 
 ROOT = Path(__file__).parent.parent
 TIGHT = {"FIRST_ROOM": 1, "ROUNDS": 3}
@@ -83,6 +84,28 @@ def at_the_end_of_a_window():
     return case(net, (drive, firing), 16 * delay, delay)
 
 
+def one_instant_in_two_windows(first, second):
+    """Two neurons stop ``first`` and ``second`` picotau before a delay; what they deliver to a third cancels or not.
+
+    The one belongs to the window before the delay, the other, where it is within 1e-12 of it, to the window after.
+    Where the two deliveries are one instant nothing changes for the third; apart they start and stop it.
+    """
+    delay = 0.25
+    drive = np.append(0.2 * np.exp(delay - 1e-12 * np.array([first, second])), 0.0)
+    net = Network(
+        np.arange(3, dtype=np.int32)[None], np.array([0, 1, 2, 2]), np.array([2, 2], np.int32), np.array([0.6, -0.6]),
+        (1, 1),
+    )  # fmt: skip
+    return case(net, (drive, np.array([True, True, False])), 4 * delay, delay)
+
+
+# Switches where a stop `first` picotau before the end of a window is followed by one `second` before it.
+GAPS = {
+    (1.1, 0.9): 2, (1.4, 0.7): 2, (1.6, 0.7): 2, (1.9, 0.95): 2, (1.5, -0.7): 4, (1.9, 0.7): 4, (2.5, 0.9): 4,
+    (2.5, 1.6): 2, (0.8, -0.1): 2, (0.8, -0.9): 4,
+}  # fmt: skip
+
+
 # Each with what is set in the kernel's module, so that room runs out, lists of the calendar are shared, and neurons
 # are shared out among threads in several ways.
 CASES = {
@@ -101,6 +124,7 @@ CASES = {
     "tiny delay": (lattice_case(4.0, 1e-6, rows=2, cols=2), {}),
     "tiny delay, few lists": (lattice_case(2.0, 1e-4, start=random, rows=2, cols=2), FEW_LISTS | ONE_THREAD),
     "put off": (at_the_end_of_a_window(), ONE_BLOCK | {"ROUNDS": 1}),
+    **{f"window ends {gap}": (one_instant_in_two_windows(*gap), ONE_THREAD | {"ROUNDS": 1}) for gap in GAPS},
     **{f"coincidence {seed}": (coincidence(seed), ONE_BLOCK | {"ROUNDS": 1}) for seed in range(24)},
 }
 RECORDED = ((), ("phase",), ("events",), ("firing",))
@@ -173,6 +197,17 @@ def test_events_phases_and_firing_are_those_of_the_cpu_to_the_bit(name, simulate
     assert (run.n_switches, run.switching_rate, run.delay_limited) == (
         expected.n_switches, expected.switching_rate, expected.delay_limited
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("gap", "switches"), GAPS.items())
+def test_deliveries_within_a_picotau_are_one_instant_across_the_end_of_a_window(gap, switches, simulated):
+    """On the CPU, by the GPU's kernel, and by a simulator that knows no windows."""
+    net, arguments = CASES[f"window ends {gap}"][0]
+    plain = reference_events(net, *(arguments[name] for name in ("drive", "firing", "t_end", "delay")), 0.49, 0.2)
+    cpu, gpu = simulate(net, **arguments), simulated[0][f"window ends {gap}"]
+    assert (len(plain.time), cpu.n_switches, gpu.n_switches) == (switches, switches, switches)
+    for run in (cpu, gpu):
+        assert_same_events(run.events, plain, tolerance=1e-14)
 
 
 def test_the_cases_switch_often_repeat_and_are_put_off_at_the_end_of_a_window(simulated):

@@ -22,7 +22,8 @@ import math
 
 import numpy as np
 
-from isophase.kernels.lattice.windowed import DELIVERY, ENTRY, MAX_BUCKETS, MAX_DECAYS, TOLERANCE
+from isophase.kernels.lattice import window_rules
+from isophase.kernels.lattice.windowed import DELIVERY, ENTRY, MAX_BUCKETS, MAX_DECAYS
 from isophase.kernels.lattice.windowed import NEURON as CPU_NEURON
 
 NEEDED = "an NVIDIA GPU, its driver and Numba's CUDA target (pip install 'isophase[gpu]'), or NUMBA_ENABLE_CUDASIM=1"
@@ -70,6 +71,11 @@ SWITCH = np.dtype(
         ("slot", "i4"),  # of its first delivery, after those that were put off; one for each edge
     ],
     align=True,
+)
+
+_windows_to, _is_together, _ends_before, _is_put_off = (
+    cuda.jit(device=True)(rule)
+    for rule in (window_rules.windows_to, window_rules.is_together, window_rules.ends_before, window_rules.is_put_off)
 )
 
 
@@ -187,7 +193,7 @@ def _start(
             _switch(state, switches, neuron, n, 0.0, 1.0, 1 if firing else -1, recording)
         if firing:
             end = math.log(x / v_low)
-            ends = math.floor((end + TOLERANCE) / H)
+            ends = _windows_to(end, H)
             neuron["ends"] = ends
             neuron["end"] = end - ends * H
             _enter(state, n, ends, per_bucket, heads, entries, free)
@@ -312,14 +318,14 @@ def _advance(
             start = deliveries[side, d]["offset"]
             at, factor = start, deliveries[side, d]["factor"]
             jump, following = deliveries[side, d]["jump"], deliveries[side, d]["next"]
-            while following >= 0 and deliveries[side, following]["offset"] - at <= TOLERANCE:
+            while following >= 0 and _is_together(at, deliveries[side, following]["offset"]):
                 at, factor = deliveries[side, following]["offset"], deliveries[side, following]["factor"]
                 jump += deliveries[side, following]["jump"]
                 following = deliveries[side, following]["next"]
-            if firing and ends == k and end < start - TOLERANCE:
+            if firing and ends == k and _ends_before(end, start):
                 firing = False
                 _switch(state, switches, neuron, n, end, X / v_low, -1, recording)
-            if at > H - TOLERANCE:  # the next window may bring more of this group: put it off
+            if _is_put_off(at, H):
                 if firing and ends == k:
                     ends, end = k + 1, end - H
                 waiting = _put_off(state, deliveries, side, d, H, decays[1])
@@ -338,7 +344,7 @@ def _advance(
             if firing:
                 moved = True
                 end = math.log(X / v_low)
-                windows = math.floor((end + TOLERANCE) / H)
+                windows = _windows_to(end, H)
                 ends, end = k + windows, end - windows * H
             d = following
         if firing:

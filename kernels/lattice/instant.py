@@ -9,7 +9,8 @@ import math
 import numba
 import numpy as np
 
-from isophase.kernels.lattice.windowed import TOLERANCE, _larger
+from isophase.kernels.lattice.window_rules import TOLERANCE
+from isophase.kernels.lattice.windowed import _larger
 
 MAX_GENERATIONS = 1000  # a wave of switches across a lattice settles in as many; a closed loop never does
 EPOCH = 16.0  # times are kept relative to an epoch, so that a long run does not lose digits of an instant

@@ -14,7 +14,8 @@ import numpy as np
 
 from isophase.kernels.lattice.instant import MAX_GENERATIONS, advance_instantly
 from isophase.kernels.lattice.network import Network, sum_by_target
-from isophase.kernels.lattice.windowed import NEURON, TOLERANCE, advance
+from isophase.kernels.lattice.window_rules import TOLERANCE
+from isophase.kernels.lattice.windowed import NEURON, advance
 
 V_HIGH, V_LOW = 0.49, 0.2
 MIN_DELAY = 1e-9  # in tau: shorter ones could not be told from the tolerance of an instant

@@ -27,9 +27,9 @@ from numba.core import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
+from isophase.kernels.lattice import window_rules
 from isophase.kernels.lattice.threads import LINE, in_step, item_pointer, meet
 
-TOLERANCE = 1e-12  # deliveries this close to each other are applied together (tau)
 AHEAD = 8  # items between asking for a cache line and using it; 4 to 48 are equally good
 MAX_BUCKETS = 2**20  # a bucket of the calendar spans several windows where the delay is smaller than this allows
 MAX_DECAYS = 2**16  # entries of the table of exp(-windows * delay); beyond it the exponential is computed
@@ -58,6 +58,11 @@ NEURON = np.dtype(
 SWITCH = np.dtype([("offset", "f8"), ("factor", "f8"), ("neuron", "i4"), ("sign", "i4")], align=True)
 DELIVERY = np.dtype([("offset", "f8"), ("factor", "f8"), ("jump", "f8"), ("source", "i4"), ("next", "i4")], align=True)
 ENTRY = np.dtype([("neuron", "i4"), ("next", "i4")], align=True)
+
+_windows_to, _is_together, _ends_before, _is_put_off = (
+    numba.njit(nogil=True, cache=True)(rule)
+    for rule in (window_rules.windows_to, window_rules.is_together, window_rules.ends_before, window_rules.is_put_off)
+)
 
 
 @intrinsic
@@ -91,12 +96,6 @@ def _larger(array, needed):  # pragma: no cover - compiled
     grown = np.empty(max(needed, 2 * array.size), array.dtype)
     grown[: array.size] = array
     return grown
-
-
-@numba.njit(nogil=True, cache=True)
-def _windows_to(end, H):  # pragma: no cover - compiled
-    """Windows from the one that ``end`` is counted from to the one in which it lies."""
-    return np.int64(math.floor((end + TOLERANCE) / H))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -415,15 +414,14 @@ def _advance_block(
             while d >= 0:
                 start = deliveries[d].offset
                 at, factor, jump, following = start, deliveries[d].factor, deliveries[d].jump, deliveries[d].next
-                while following >= 0 and deliveries[following].offset - at <= TOLERANCE:
+                while following >= 0 and _is_together(at, deliveries[following].offset):
                     at, factor = deliveries[following].offset, deliveries[following].factor
                     jump += deliveries[following].jump
                     following = deliveries[following].next
-                if firing and ends == k and end < start - TOLERANCE:
+                if firing and ends == k and _ends_before(end, start):
                     firing = 0
                     n_leaving = _send(leaving, n_leaving, end, X / v_low, n, -1)
-                # What the next window brings starts at H - TOLERANCE, and may belong to this group: put it off.
-                if at > H - 2 * TOLERANCE:
+                if _is_put_off(at, H):
                     if firing and ends == k:
                         ends, end = k + 1, end - H
                     while d >= 0:
