@@ -34,40 +34,52 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_working(commands)
+    _add_looking(commands)
+    _add_serving(commands)
+    return root
 
-    def command(name: str, summary: str, text: str, example: str) -> argparse.ArgumentParser:
-        return commands.add_parser(
-            name,
-            help=summary,
-            description=text,
-            epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
 
-    def sweep_arguments(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("sweep", metavar="SWEEP", help="path of a sweep's TOML file, or name of a preset")
-        sub.add_argument("--store", metavar="PATH", help="local path or URL of the result store [results/NAME.zarr]")
-        sub.add_argument("--retry-failed", action="store_true", help="run points that failed before once more")
+def _command(commands: Any, name: str, summary: str, text: str, example: str) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=text,
+        epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
-    def cluster_arguments(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument(
-            "--scheduler",
-            metavar="ADDRESS",
-            help="Dask scheduler, tcp://HOST:PORT or tls://HOST:PORT [local processes]",
-        )
-        sub.add_argument(
-            "--workers", metavar="N", type=_positive, help="number of local worker processes [one per core]"
-        )
-        sub.add_argument("--performance-report", metavar="FILE", help="write Dask's performance report there, HTML")
 
-    def figures_argument(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--figures", metavar="DIR", help="folder of the figures [the store's path with .figures]")
+def _sweep_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("sweep", metavar="SWEEP", help="path of a sweep's TOML file, or name of a preset")
+    command.add_argument("--store", metavar="PATH", help="local path or URL of the result store [results/NAME.zarr]")
+    command.add_argument("--retry-failed", action="store_true", help="run points that failed before once more")
 
-    run = command("run", "run what is missing of a sweep", RUN, "isophase run sharing --workers 2")
-    sweep_arguments(run)
-    cluster_arguments(run)
 
-    reduce = command(
+def _cluster_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Dask scheduler, tcp://HOST:PORT or tls://HOST:PORT [local processes]",
+    )
+    command.add_argument(
+        "--workers", metavar="N", type=_positive, help="number of local worker processes [one per core]"
+    )
+    command.add_argument("--performance-report", metavar="FILE", help="write Dask's performance report there, HTML")
+
+
+def _figures_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--figures", metavar="DIR", help="folder of the figures [the store's path with .figures]")
+
+
+def _add_working(commands: Any) -> None:
+    """Commands that compute."""
+    run = _command(commands, "run", "run what is missing of a sweep", RUN, "isophase run sharing --workers 2")
+    _sweep_arguments(run)
+    _cluster_arguments(run)
+
+    reduce = _command(
+        commands,
         "reduce",
         "reduce a store to summaries and figures",
         "Reduce the finished points of a store to its summary, kept in the store's group `summary`,\n"
@@ -76,14 +88,27 @@ def parser() -> argparse.ArgumentParser:
     )
     reduce.add_argument("store", metavar="STORE", help="local path or URL of a store")
     reduce.add_argument(
-        "--refine",
-        action="store_true",
-        help="run points again, to look between what they recorded; of kinds that can",
+        "--refine", action="store_true", help="run points again, to look between what they recorded; of kinds that can"
     )
-    cluster_arguments(reduce)
-    figures_argument(reduce)
+    _cluster_arguments(reduce)
+    _figures_argument(reduce)
 
-    report = command(
+    study = _command(
+        commands,
+        "study",
+        "run a sweep, reduce it and draw it",
+        f"{RUN}\n\nThen reduce it, print the tables and draw the figures.",
+        "isophase study quickstart",
+    )
+    _sweep_arguments(study)
+    _cluster_arguments(study)
+    _figures_argument(study)
+
+
+def _add_looking(commands: Any) -> None:
+    """Commands that show what is there."""
+    report = _command(
+        commands,
         "report",
         "show a reduced store",
         "Print the tables of a reduced store and draw its figures, or write the tables in another format:\n"
@@ -92,25 +117,18 @@ def parser() -> argparse.ArgumentParser:
     )
     report.add_argument("store", metavar="STORE", help="local path or URL of a reduced store")
     report.add_argument(
-        "--format", choices=("terminal", "markdown", "html", "csv", "json"), default="terminal",
+        "--format",
+        choices=("terminal", "markdown", "html", "csv", "json"),
+        default="terminal",
         help="of the tables, on standard output; figures are drawn with terminal alone [%(default)s]",
-    )  # fmt: skip
-    figures_argument(report)
-
-    study = command(
-        "study",
-        "run a sweep, reduce it and draw it",
-        f"{RUN}\n\nThen reduce it, draw the figures and print the table.",
-        "isophase study quickstart",
     )
-    sweep_arguments(study)
-    cluster_arguments(study)
-    figures_argument(study)
+    _figures_argument(report)
 
-    compare = command(
+    compare = _command(
+        commands,
         "compare",
         "show reduced stores side by side",
-        "Print one table and draw one set of figures of several reduced stores of lattices,\n"
+        "Print one table and draw one set of figures of several reduced stores whose kinds share a report,\n"
         "as rings beside Kuramoto oscillators.",
         "isophase compare results/growth.zarr results/kuramoto.zarr",
     )
@@ -119,7 +137,8 @@ def parser() -> argparse.ArgumentParser:
         "--figures", metavar="DIR", default="results/compare.figures", help="folder of the figures [%(default)s]"
     )
 
-    status = command(
+    status = _command(
+        commands,
         "status",
         "show what a store holds",
         "Show the groups of a store: how many of their points are done, failed and pending, the time spent on them,\n"
@@ -128,14 +147,16 @@ def parser() -> argparse.ArgumentParser:
     )
     status.add_argument("store", metavar="STORE", help="local path or URL of a store")
 
-    command(
+    _command(
+        commands,
         "presets",
         "list the sweeps that come with isophase",
         "List the presets with their titles and costs.",
         "isophase presets",
     )
 
-    show = command(
+    show = _command(
+        commands,
         "show",
         "show a sweep before it runs",
         "Show a sweep as it will run: its points, groups, bytes and time, and the file itself.",
@@ -143,7 +164,11 @@ def parser() -> argparse.ArgumentParser:
     )
     show.add_argument("sweep", metavar="SWEEP", help="name of a preset, or path of a sweep's TOML file")
 
-    serve = command(
+
+def _add_serving(commands: Any) -> None:
+    """Commands of a cluster and of its schedules."""
+    serve = _command(
+        commands,
         "serve",
         "run flows on a schedule",
         "Register the deployments that FILE declares with Prefect's server, and run what is due until interrupted.\n"
@@ -155,7 +180,8 @@ def parser() -> argparse.ArgumentParser:
         "--scheduler", metavar="ADDRESS", help="Dask scheduler of the deployments that name none [local processes]"
     )
 
-    certs = command(
+    certs = _command(
+        commands,
         "certs",
         "make certificates for TLS between Dask processes",
         "Make an authority, a certificate and its key for the scheduler, the workers and the clients of one Dask\n"
@@ -163,7 +189,6 @@ def parser() -> argparse.ArgumentParser:
         "isophase certs certs",
     )
     certs.add_argument("folder", metavar="DIR", help="folder to write them to; files in it are never overwritten")
-    return root
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

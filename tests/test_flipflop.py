@@ -8,6 +8,7 @@ import zarr
 import isophase
 from isophase.kernels.automata import temporal_flipflop
 from isophase.kernels.rnn import train, weights_at
+from isophase.sweeps.kinds import kind_named
 from isophase.sweeps.seeds import point_seed
 from isophase.sweeps.sweep import SweepError, load, parse
 from tests.serial import run_serially, study_serially
@@ -221,3 +222,35 @@ def test_only_networks_can_be_refined(tmp_path):
     run_serially(location, parse({"kind": "lattice", "fixed": {"size": 4}, "record": {"t_end": 1.0, "samples": 1}}))
     with pytest.raises(SweepError, match=r"refine: store .* is of kind 'lattice', whose points cannot be refined"):
         isophase.reduce(location, refine=True)
+
+
+@pytest.mark.parametrize(
+    "treatment",
+    [
+        {"then_period": 6},
+        {"keep_optimizer": True},
+        {"optimizer": "sgd"},
+        {"learning_rate": 0.1},
+        {"momentum": 0.5},
+        {"clip": 1.0},
+        {"initial_gain": 2.0},
+        {"loss_on": "non-null"},
+        {"hold_modulus": 0.9},
+        {"start_modulus": 0.9},
+    ],
+    ids=lambda treatment: next(iter(treatment)),
+)
+def test_the_same_networks_and_sequences_are_under_every_treatment(treatment):
+    """Comparisons of treatments are paired: the draws of a seed are those of the seed without it."""
+    kind = kind_named("flipflop")
+    plain, treated = (kind.parameters(seed=3, **values) for values in ({}, treatment))
+    streams = [point_seed(1, kind.stream, model, kind.seed_free).spawn_key for model in (plain, treated)]
+    assert streams[0] == streams[1]
+    other = kind.parameters(seed=3, n_hidden=8)
+    assert point_seed(1, kind.stream, other, kind.seed_free).spawn_key != streams[0]
+
+
+@pytest.mark.parametrize("period", [5, 1])
+def test_a_second_period_that_is_none_is_refused_by_its_own_name(period):
+    with pytest.raises(SweepError, match=rf"^then_period={period}: must be an even integer"):
+        sweep({"seed": [0]}, {"then_period": period}, {"then_iterations": 20})

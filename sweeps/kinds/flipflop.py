@@ -10,7 +10,7 @@ import xarray as xr
 from pydantic import Field
 
 from isophase.kernels import training_run
-from isophase.kernels.automata import TimedAutomaton, temporal_flipflop
+from isophase.kernels.automata import TimedAutomaton, task_from
 from isophase.sweeps.kinds.base import Cost, Kind, Parameters, Record, recorded_floats, variable
 
 SECONDS_PER_UNIT = 4e-9  # of a hidden unit of one sequence, per gate, step and iteration; one core
@@ -68,15 +68,14 @@ class FlipflopParameters(Parameters):
 
     def task(self) -> TimedAutomaton:
         """The automaton to learn; ValueError where the parameters make none."""
-        if self.automaton is not None:
-            return TimedAutomaton.from_table(self.automaton)
-        if self.clock == "periodic":
-            return temporal_flipflop("periodic", period=self.period)
-        return temporal_flipflop("relative", threshold=self.threshold, p=self.p)
+        return task_from(dict(self))
 
     def then_task(self) -> TimedAutomaton:
         """The automaton to go on with."""
-        return temporal_flipflop("periodic", period=self.then_period) if self.then_period else self.task()
+        try:
+            return task_from(dict(self) | {"period": self.then_period}) if self.then_period else self.task()
+        except ValueError as error:
+            raise ValueError(str(error).replace("period=", "then_period=", 1)) from None
 
 
 class FlipflopRecord(Record):
