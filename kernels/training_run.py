@@ -52,8 +52,16 @@ COORDINATES = {
 
 
 def log_spaced(iterations: int, count: int) -> np.ndarray:
-    """About ``count`` numbers of updates up to ``iterations``, int64: 0, and from 1 on evenly spaced logarithms."""
-    if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 2:
-        raise ValueError(f"count={count!r}: must be an integer >= 2")
-    spaced = np.geomspace(1, max(iterations, 1), count - 1).round().astype(np.int64)
-    return np.unique(np.concatenate([[0], spaced[spaced <= iterations]]))
+    """Numbers of updates from 0 to ``iterations``, int64, from 1 on evenly spaced in their logarithm.
+
+    ``count`` of them, or fewer where whole numbers lie too far apart for so many; 2 are the first and the last. They
+    increase, and 0 and ``iterations`` are always among them: ``train`` adds these two to the checkpoints that it is
+    given. Raises ValueError for ``iterations`` that are no integer >= 0 or a ``count`` below 2.
+    """
+    for name, value, least in (("iterations", iterations, 0), ("count", count, 2)):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name}={value!r}: must be an integer >= {least}")
+    if iterations == 0:
+        return np.zeros(1, np.int64)
+    spaced = np.geomspace(1, iterations, count - 1).round() if count > 2 else np.empty(0)
+    return np.unique(np.concatenate([[0], spaced, [iterations]]).astype(np.int64))

@@ -1,11 +1,14 @@
 """The scheme with a time step converges to the exact kernels, switch by switch; the two share no arithmetic."""
 
 import itertools
+import re
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from isophase.kernels.lattice import Network, pulse, ring_phase, simulate, simulate_fixed_step
+from isophase.kernels.lattice.fixed_step import check_step
 
 STEPS = 0.002, 0.001, 0.0005
 DELAY = 0.02  # a multiple of every step
@@ -104,3 +107,43 @@ def test_a_step_that_is_not_positive_or_longer_than_the_run_is_refused(dt):
     ring = Network.from_rings(np.arange(3)[None])
     with pytest.raises(ValueError, match=r"dt=.*: must be > 0 and at most t_end=5.0"):
         simulate_fixed_step(ring, drive=np.zeros(3), firing=np.zeros(3, bool), t_end=5.0, dt=dt)
+
+
+@pytest.mark.parametrize(
+    "dt", [0.0, 1e-320, 0.001, 0.5, 5.0, 5.0000001, 1e9, -1.0, np.nan, np.inf, True, "0.1", np.float64(0.1)]
+)
+@pytest.mark.parametrize("delay", [0.0, 0.01, 5.0, 400.0])
+def test_a_step_is_refused_beforehand_where_a_run_refuses_it(dt, delay):
+    ring = Network.from_rings(np.arange(3)[None])
+    state = {"drive": np.array([0.9, 0.1, 0.0]), "firing": np.array([True, False, False])}
+    try:
+        check_step(dt, 5.0, delay)
+    except ValueError as refused:
+        with pytest.raises(ValueError, match=re.escape(str(refused))):
+            simulate_fixed_step(ring, **state, t_end=5.0, dt=dt, delay=delay)
+    else:
+        assert simulate_fixed_step(ring, **state, t_end=5.0, dt=dt, delay=delay).n_switches >= 0
+
+
+def test_the_reason_for_refusing_a_step_is_given():
+    for dt, named in (
+        (7.5, "dt=7.5: must be > 0 and at most t_end=5.0"),
+        (1e-320, "must be at least t_end=5.0 / 9.01e"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(named)):
+            check_step(dt, 5.0, 0.01)
+    with pytest.raises(ValueError, match=re.escape("must be at least delay=400 / 9.01e")):
+        check_step(2e-14, 5.0, 400)
+
+
+def test_what_a_delay_beyond_the_end_puts_under_way_is_not_kept():
+    """4 million steps of delay, of which the run is 50: a list of as many would be 32 MB of pointers alone."""
+    ring = Network.from_rings(np.arange(3)[None])
+    state = {"drive": np.array([0.9, 0.1, 0.0]), "firing": np.array([True, False, False])}
+    tracemalloc.start()
+    try:
+        run = simulate_fixed_step(ring, **state, t_end=5e-3, dt=1e-4, delay=400.0)
+        assert tracemalloc.get_traced_memory()[1] < 2e6
+    finally:
+        tracemalloc.stop()
+    assert run.n_switches == 0

@@ -2,11 +2,15 @@
 
 import heapq
 import itertools
+import re
 
 import numpy as np
 import pytest
 
+from isophase.kernels.lattice import initial
 from isophase.kernels.lattice.initial import (
+    INITIALS,
+    check_initial,
     plane_wave,
     pulse,
     pulse_orbit,
@@ -18,7 +22,7 @@ from isophase.kernels.lattice.initial import (
     vortex_pair,
 )
 from isophase.kernels.lattice.network import Network
-from isophase.kernels.lattice.tilings import plaquettes
+from isophase.kernels.lattice.tilings import SIDES, check_scheme, plaquettes
 
 V_HIGH, V_LOW = 0.49, 0.2
 SHARED = Network.lattice(rows=6, cols=8, orientation="counter")
@@ -269,3 +273,125 @@ def test_half_planes_and_uniform_fields_have_the_phases_they_name():
     assert uniform((2, 2), -1.0).tolist() == [[2 * np.pi - 1] * 2] * 2
     with pytest.raises(ValueError, match="at least 4 rows"):
         vortex_pair((3, 8))
+
+
+def start(net, name, delay, v_high, v_low):
+    """The initial state of that name, as a sweep makes it."""
+    if name in ("pulse", "random"):
+        return getattr(initial, name)(net, 1)
+    field = getattr(initial, name)(net.shape, *((1, 1) if name == "plane_wave" else ()))
+    return ring_phase(net, field + 0.3, delay, v_high, v_low)
+
+
+THRESHOLDS = [
+    (0.49, 0.2),
+    (0.725, 0.2),
+    (0.78, 0.2),
+    (0.8, 0.2),
+    (1.2, 0.2),
+    (0.45, 0.4),
+    (0.3, 0.26),
+    (0.6, 0.24),
+    (0.3, 1e-6),
+]
+DELAYS = 0.0, 0.01, 3.0
+
+
+def networks(tiling):
+    """Lattices of every size and sharing that there are, with what is to be known of them beforehand."""
+    schemes = itertools.product(
+        range(1, 7), ("side", "corner", "none", "weak"), (0, 1), ("co", "counter"), ("periodic", "open")
+    )
+    for size, sharing, private, orientation, boundary in schemes:
+        scheme = {
+            "tiling": tiling, "rows": 1 if tiling == "chain" else size, "cols": size, "sharing": sharing,
+            "private": private, "orientation": orientation, "boundary": boundary,
+        }  # fmt: skip
+        try:
+            check_scheme(**scheme)
+        except ValueError:
+            continue
+        shape = {name: scheme[name] for name in ("tiling", "rows", "cols")}
+        yield Network.lattice(**scheme), shape | {"ring_size": SIDES[tiling] * (1 + private)}
+
+
+def checked_and_built(net, known, name, delay, v_high, v_low):
+    """Whether the state passes the check, and whether it can be made."""
+    answers = []
+    for attempt in (
+        lambda: check_initial(name, **known, delay=delay, v_high=v_high, v_low=v_low),
+        lambda: start(net, name, delay, v_high, v_low),
+    ):
+        try:
+            attempt()
+        except ValueError:
+            answers.append(False)
+        else:
+            answers.append(True)
+    return answers
+
+
+@pytest.mark.parametrize("tiling", SIDES)
+def test_an_initial_state_passes_its_check_where_it_can_be_made_and_nowhere_else(tiling):
+    """Every state on every lattice; thresholds and delays, which matter by the size of a ring, once for each size."""
+    answers, seen = [], set()
+    for net, known in networks(tiling):
+        new = (known["ring_size"], net.shape[1] >= 4) not in seen
+        seen.add((known["ring_size"], net.shape[1] >= 4))
+        cases = itertools.product(THRESHOLDS, DELAYS) if new else [((0.49, 0.2), 0.01), ((0.8, 0.2), 0.0)]
+        for ((v_high, v_low), delay), name in itertools.product(cases, INITIALS):
+            passes, is_made = checked_and_built(net, known, name, delay, v_high, v_low)
+            assert passes == is_made, (known, name, delay, v_high, v_low)
+            answers.append(passes)
+    assert 0.1 < np.mean(answers) < 0.9
+
+
+@pytest.mark.parametrize("name", INITIALS)
+def test_a_small_world_is_checked_with_the_largest_ring_that_it_may_have(name):
+    answers = []
+    for mean, spread, delay in itertools.product((2, 3, 8), (0, 1, 3, 6), DELAYS):
+        if spread > mean - 2:
+            continue
+        net = Network.small_world(np.arange(mean - spread, mean + spread + 1).repeat(3), 2, 0.1, 0.1, seed=1)
+        known = {"tiling": "chain", "rows": 1, "cols": net.n_rings, "ring_size": mean, "size_spread": spread}
+        for v_high, v_low in THRESHOLDS:
+            passes, is_made = checked_and_built(net, known, name, delay, v_high, v_low)
+            assert passes == is_made, (mean, spread, delay, v_high, v_low)
+            answers.append(passes)
+    assert all(answers) if name in ("pulse", "random") else not all(answers)
+    assert any(answers) == (name != "vortex_pair")
+
+
+def test_of_two_rings_the_longer_one_needs_the_lower_thresholds():
+    """There are thresholds at which a ring of 2 has an orbit and one of 3 has none; never the other way round."""
+    for (v_high, v_low), delay in itertools.product([*THRESHOLDS, (0.725, 0.2), (0.78, 0.2)], DELAYS):
+        exist = []
+        for size in range(2, 20):
+            try:
+                exist.append(pulse_orbit(size, delay, v_high, v_low) > 0)
+            except ValueError:
+                exist.append(False)
+        assert exist == sorted(exist, reverse=True)
+    assert pulse_orbit(2, 0.0, 0.78, 0.2) > 0
+    with pytest.raises(ValueError, match="a ring of 3"):
+        pulse_orbit(3, 0.0, 0.78, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"initial": "vortex"}, "initial='vortex': must be one of pulse, random, uniform"),
+        ({"rows": 3}, "initial='vortex_pair': must not be given for tiling='square' with rows=3, cols=6"),
+        ({"initial": "uniform", "v_high": 0.8}, "v_high=0.8, v_low=0.2: must be low enough for a pulse to go round"),
+        ({"initial": "uniform", "v_high": 0.8}, "on which initial='uniform' would start"),
+        ({"initial": "plane_wave", "size_spread": 3, "v_high": 0.8}, "a ring of 11"),
+    ],
+)
+def test_an_initial_state_that_a_network_does_not_have_is_refused_by_name(change, named):
+    good = {
+        "initial": "vortex_pair", "tiling": "square", "rows": 6, "cols": 6, "ring_size": 8, "delay": 0.01,
+        "v_high": 0.49, "v_low": 0.2,
+    }  # fmt: skip
+    check_initial(**good)
+    with pytest.raises(ValueError, match=re.escape(named)):
+        check_initial(**good | change)

@@ -12,6 +12,22 @@ import scipy.sparse
 from isophase.kernels.lattice.network import Network
 from isophase.kernels.lattice.simulate import V_HIGH, V_LOW, Events, Run, check_state
 
+MAX_STEPS = 2**53  # of a run: steps are counted, and their number is multiplied as a float
+
+
+def check_step(dt: float, t_end: float, delay: float) -> None:
+    """Refuse a step that no run can have: not a finite number > 0, beyond ``t_end`` > 0, or too small to be counted.
+
+    The memory and time that a small one takes are no matter of this check; a step above ``delay`` hides the delay.
+    Raises ValueError by name and value.
+    """
+    number = isinstance(dt, int | float | np.integer | np.floating) and not isinstance(dt, bool)
+    if not (number and math.isfinite(dt) and 0 < dt <= t_end):
+        raise ValueError(f"dt={dt}: must be > 0 and at most t_end={t_end}")
+    for name, span in (("t_end", t_end), ("delay", delay)):
+        if not span <= MAX_STEPS * dt:
+            raise ValueError(f"dt={dt}: must be at least {name}={span} / {MAX_STEPS:.3g}")
+
 
 def simulate_fixed_step(
     network: Network,
@@ -36,17 +52,16 @@ def simulate_fixed_step(
     is the step. ``delay_limited`` is not measured here and is False.
     """
     x, fires, times = check_state(network, drive, firing, t_end, delay, v_high, v_low, tau, sample_times)
-    if not (isinstance(dt, int | float) and math.isfinite(dt) and 0 < dt <= t_end):
-        raise ValueError(f"dt={dt}: must be > 0 and at most t_end={t_end}")
+    check_step(dt, t_end, delay)
     n = network.n_neurons
     into = scipy.sparse.csr_array((network.weights, network.successors, network.indptr), shape=(n, n)).T.tocsr()
-    lag = max(1, round(delay / dt))
+    steps = math.ceil(t_end / dt * (1 - 1e-12))
+    lag = min(max(1, round(delay / dt)), steps + 1)  # what is sent further ahead never arrives
     x, fires = x.copy(), fires.copy()
     under_way = [np.zeros(n)] * lag  # changes of input, by step of arrival modulo lag
     decay = math.exp(-dt / tau)
     found: list[tuple[float, np.ndarray, np.ndarray]] = []
     state_at = np.empty((times.size, n), bool)
-    steps = math.ceil(t_end / dt * (1 - 1e-12))
     sample = 0
     for step in range(steps + 1):
         while sample < times.size and times[sample] < step * dt * (1 - 1e-12):

@@ -19,6 +19,8 @@ State = tuple[np.ndarray, np.ndarray]
 PULSE_FIRING, PULSE_RESTING, PULSE_SPREAD = 0.1, 0.9, 0.05  # arXiv 2507.21377: about 0.1 and 0.9
 FIRING_PROBABILITY = 0.25
 TIE = 1e-10  # in tau; a slot this close before a switch has made it, so that rounding never decides an equality
+INITIALS = ("pulse", "random", "uniform", "plane_wave", "vortex_pair", "two_half_planes")
+LEAST_SIDE = 4  # rows and columns of a field with two vortices
 THETA_FACTORS = 6  # the next one differs from 1 by exp(-2 pi (7 - 3/4)) at most, below the rounding of a double
 
 
@@ -141,6 +143,52 @@ def pulse_orbit(ring_size: float, delay: float = 0.01, v_high: float = 0.49, v_l
     return float(brentq(excess, T[below[-1]], T[below[-1] + 1], xtol=1e-15))
 
 
+def check_initial(
+    initial: str,
+    tiling: str,
+    rows: int,
+    cols: int,
+    ring_size: int,
+    delay: float,
+    v_high: float,
+    v_low: float,
+    size_spread: int = 0,
+) -> None:
+    """Refuse an initial state that a network does not have; builds nothing.
+
+    ``pulse`` and ``random`` are states of every network. The others are fields of phase that :func:`ring_phase` takes:
+    every ring must have an orbit of one pulse by itself, and ``vortex_pair`` needs room for two vortices.
+
+    Parameters
+    ----------
+    initial : one of :data:`INITIALS`.
+    tiling, rows, cols : of the lattice of rings; a small world is a chain.
+    ring_size : neurons of each ring: ``sides * (shared + private)`` under every sharing, at the rim of open boundaries
+        too.
+    delay, v_high, v_low : those of the simulation, tau = 1.
+    size_spread : ring sizes may be any within this of ``ring_size``. Only the largest is looked at: of two rings that
+        differ in nothing else, the shorter one has an orbit if the longer one has (``excess`` in :func:`pulse_orbit`
+        grows with the number of neurons).
+
+    Raises
+    ------
+    ValueError : by name, value and what is allowed; also where :func:`pulse_orbit` does.
+    """
+    if initial not in INITIALS:
+        raise ValueError(f"initial={initial!r}: must be one of {', '.join(INITIALS)}")
+    if initial in ("pulse", "random"):
+        return
+    if initial == "vortex_pair" and min(rows, cols) < LEAST_SIDE:
+        raise ValueError(
+            f"initial={initial!r}: must not be given for tiling={tiling!r} with rows={rows}, cols={cols}; two vortices "
+            f"need at least {LEAST_SIDE} rows and {LEAST_SIDE} columns"
+        )
+    try:
+        pulse_orbit(ring_size + size_spread, delay, v_high, v_low)
+    except ValueError as error:
+        raise ValueError(f"{error}, on which initial={initial!r} would start") from None
+
+
 def uniform(shape: tuple[int, int], phase: float = 0.0) -> np.ndarray:
     """The same phase everywhere, float64 [row, col], radians in [0, 2 pi)."""
     return _wrap(np.full(shape, float(phase)))
@@ -171,8 +219,10 @@ def vortex_pair(shape: tuple[int, int]) -> np.ndarray:
     Raises ValueError for fewer than 4 rows or columns.
     """
     rows, cols = shape
-    if min(shape) < 4:
-        raise ValueError(f"shape={shape}: must be at least 4 rows and 4 columns to hold two vortices")
+    if min(shape) < LEAST_SIDE:
+        raise ValueError(
+            f"shape={shape}: must be at least {LEAST_SIDE} rows and {LEAST_SIDE} columns to hold two vortices"
+        )
     if rows < cols:
         return _wrap(-vortex_pair((cols, rows)).T)
     row, col = np.indices(shape)
