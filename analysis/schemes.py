@@ -56,6 +56,7 @@ def numeric_axes(summary: xr.Dataset) -> list[str]:
 
 def others(summary: xr.Dataset, axis: str) -> Iterator[tuple[str, xr.Dataset]]:
     """Every combination of the grid axes but one: its label, and the dataset along that one."""
-    for label, part in schemes(summary.isel({axis: 0})):
-        chosen = {dim: part[dim].item() for dim in grid_axes(summary) if dim != axis}
+    without = summary.isel({axis: 0}).drop_vars("reduction_error", errors="ignore")  # of one position says nothing
+    for label, part in schemes(without):
+        chosen = {dim: part[dim].item() for dim in grid_axes(without)}
         yield label, summary.sel(chosen)

@@ -108,7 +108,7 @@ def lattice_point(times):
         point["switching_rate"] = ((), run.switching_rate, {"units": "1/tau", "long_name": "switches per neuron"})
         point["delay_limited"] = ((), bool(run.delay_limited), {"long_name": "phases are meaningless"})
         if scheme["graph"] == "small_world":
-            point["neighbours"] = (("ring", "neighbour"), joined_rings(network))
+            point["graph_neighbours"] = (("ring", "neighbour"), joined_rings(network))
         return point
 
     return run

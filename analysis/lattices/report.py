@@ -41,7 +41,7 @@ SIZES = (
     Column("verdict", "verdict"),
 )
 SMALL_WORLD = "Lengths in a small world are hops along its graph; it has no wavevector, so no second moment."
-UNCOUPLED = "Uncoupled rings have no neighbours; their correlation is that of their places."
+UNCOUPLED = "Uncoupled rings are measured by their places, and where no tiling lies like that without neighbours."
 
 
 def tables(summaries: Summaries) -> list[Table]:

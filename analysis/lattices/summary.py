@@ -25,7 +25,7 @@ from isophase.analysis.lattices.steady_state import BEYOND_HALF, NOT_STEADY, STE
 from isophase.analysis.lattices.structure_factor import structure_factor
 from isophase.analysis.schemes import parameters
 from isophase.analysis.statistics import is_flag, mean_over_seeds
-from isophase.kernels.lattice.tilings import plaquettes, ring_neighbours
+from isophase.kernels.lattice.tilings import check_tiles, plaquettes, ring_neighbours
 
 BLOCK = 2**21  # rings of maps measured at once: some 100 MB with everything that is made of them
 NO_PAIRS = np.empty((0, 2), np.int64)
@@ -52,10 +52,11 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
     Where patches of both lie side by side, no wavevector is that of all; so they are given a second time, with
     ``_modulo_pi``, for twice the phases, to which in phase and in anti-phase are the same.
 
-    Rings of a small world lie in no plane: there ``neighbours`` of each seed say who is joined to whom, lengths are
-    hops along that graph (``attrs["along"]`` is ``graph``), phases are taken as they are, and there are no defects, no
-    wavevector and no second moment. Uncoupled rings (``sharing="none"``) have no neighbours: no domains, no local
-    order, no defects; their correlation is that of their places.
+    Rings of a small world lie in no plane: there ``graph_neighbours`` of each seed say who is joined to whom, lengths
+    are hops along that graph (``attrs["along"]`` is ``graph``), phases are taken as they are, and there are no defects, no
+    wavevector and no second moment. Uncoupled rings (``sharing="none"``) are measured as those of their tiling are; on
+    a lattice that no tiling has (a triangular one of odd size, a single ring) they have no neighbours: no domains, no
+    local order, no defects.
 
     Seeds that are not done are left out of everything. Where a seed is flagged ``delay_limited`` the phases of the
     scheme mean nothing: all that is drawn from them is NaN, or a state that says not defined.
@@ -65,7 +66,7 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
     dataset : ``phase`` (seed, time, row, col) in radians, ``status`` (seed) with its flags, and in ``attrs`` the
         ``parameters`` of the scheme; as a group of the store is after selecting one position on each of its other
         axes. ``switching_rate`` and ``delay_limited`` (seed), where there are any (kind ``lattice``). Of a small world
-        ``neighbours`` (seed, ring, neighbour), -1 where a ring has no more.
+        ``graph_neighbours`` (seed, ring, neighbour), -1 where a ring has no more.
 
     Returns
     -------
@@ -131,10 +132,19 @@ def _place(dataset: xr.Dataset, scheme: Mapping[str, Any], number: int) -> _Plac
     """Neighbours of the rings of one seed."""
     boundary = scheme["boundary"]
     if _is_small_world(scheme):
-        return _Place(boundary, graph_pairs(dataset["neighbours"].isel(seed=number).values), NO_PLAQUETTES, True)
-    if scheme.get("sharing") == "none":
+        return _Place(boundary, graph_pairs(dataset["graph_neighbours"].isel(seed=number).values), NO_PLAQUETTES, True)
+    if scheme.get("sharing") == "none" and not _is_tiled(scheme["tiling"], dataset, boundary):
         return _Place(boundary, NO_PAIRS, NO_PLAQUETTES)
     return _tiled(scheme["tiling"], dataset.sizes["row"], dataset.sizes["col"], boundary)
+
+
+def _is_tiled(tiling: str, dataset: xr.Dataset, boundary: str) -> bool:
+    """Whether tiles can lie as the rings do; uncoupled ones may lie as no tiling does."""
+    try:
+        check_tiles(tiling, dataset.sizes["row"], dataset.sizes["col"], boundary)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_small_world(scheme: Mapping[str, Any]) -> bool:
