@@ -3,13 +3,21 @@
 import json
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isophase.kernels.automata import PeriodicClock, RelativeClock, TimedAutomaton, load_automaton, temporal_flipflop
+from isophase.kernels.automata import (
+    PeriodicClock,
+    RelativeClock,
+    TimedAutomaton,
+    load_automaton,
+    task_from,
+    temporal_flipflop,
+)
 
 PERIODIC = temporal_flipflop(clock="periodic", period=10)
 RELATIVE = temporal_flipflop(clock="relative", threshold=5, p=0.2)
@@ -218,3 +226,17 @@ def test_an_empty_sample_is_refused(name):
 def test_automata_do_not_need_jax():
     code = "import isophase.kernels.automata, sys; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_parameters_of_a_run_say_its_task_and_an_automaton_of_its_own_comes_first():
+    parameters = {"clock": "periodic", "period": 6, "threshold": 3, "p": 0.4, "automaton": None, "n_hidden": 8}
+    assert task_from(parameters) == temporal_flipflop("periodic", period=6)
+    assert task_from(parameters | {"clock": "relative"}) == temporal_flipflop("relative", threshold=3, p=0.4)
+    lamp = tomllib.loads(LAMP)
+    assert task_from(parameters | {"automaton": lamp}) == TimedAutomaton.from_table(lamp)
+    assert task_from({"automaton": lamp}).clock == RelativeClock(3)
+    assert task_from({"clock": "periodic", "period": 6}) == temporal_flipflop("periodic", period=6)
+    with pytest.raises(ValueError, match="key 'states': missing"):
+        task_from(parameters | {"automaton": {}})
+    with pytest.raises(ValueError, match="clock='lunar': must be one of periodic, relative"):
+        task_from(parameters | {"clock": "lunar"})

@@ -101,8 +101,8 @@ def test_held_out_accuracies_are_those_of_an_independent_network():
     assert run.sizes["iteration"] == 0
 
 
-def numpy_updates(name, gradients, rate, clip):
-    """Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1), SGD with momentum 0.9, RMSprop with decay 0.9."""
+def numpy_updates(name, gradients, rate, clip=None, momentum=0.0):
+    """Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1), SGD, RMSprop with decay 0.9; the last two with momentum."""
     first, second, updates = 0.0, 0.0, []
     for t, gradient in enumerate(gradients, 1):
         norm = np.sqrt((gradient**2).sum())
@@ -111,16 +111,25 @@ def numpy_updates(name, gradients, rate, clip):
             first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
             updates.append(-rate * first / (1 - 0.9**t) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8))
         elif name == "sgd":
-            first = 0.9 * first + gradient
+            first = momentum * first + gradient
             updates.append(-rate * first)
         else:
             second = 0.9 * second + 0.1 * gradient**2
-            updates.append(-rate * gradient / np.sqrt(second + 1e-8))
+            first = momentum * first + rate * gradient / np.sqrt(second + 1e-8)
+            updates.append(-first)
     return updates
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "options"), [("adam", {}), ("adam", {"clip": 0.05}), ("sgd", {"momentum": 0.9}), ("rmsprop", {})]
+    ("optimizer", "options"),
+    [
+        ("adam", {}),
+        ("adam", {"clip": 0.05}),
+        ("sgd", {}),
+        ("sgd", {"momentum": 0.9}),
+        ("rmsprop", {}),
+        ("rmsprop", {"momentum": 0.9}),
+    ],
 )
 def test_updates_are_those_of_the_optimizer_written_in_numpy(optimizer, options):
     run = train(
@@ -144,7 +153,7 @@ def test_updates_are_those_of_the_optimizer_written_in_numpy(optimizer, options)
         gradients.append(np.concatenate([part.ravel() for part in gradient]))
         after = double(weights_at(run, 0, checkpoint + 1))
         moves.append(np.concatenate([(new - old).ravel() for new, old in zip(after, weights, strict=True)]))
-    expected = numpy_updates(optimizer, gradients, 0.01, options.get("clip"))
+    expected = numpy_updates(optimizer, gradients, 0.01, **options)
     # Adam and RMSprop divide by the gradient's own size: where that is tiny, single precision shows in the quotient.
     np.testing.assert_allclose(moves, expected, rtol=2e-3, atol=2e-6)
 

@@ -13,6 +13,7 @@ from isophase.analysis.statistics import bootstrap, flags, wilson
 OUTCOMES = ("both", "bifurcation_only", "transition_only", "neither")
 STATES = ("measured", "cannot_tell")
 MEASURED, CANNOT_TELL = range(2)
+SHARE = {"long_name": "share of the seeds in which it happened", "units": "1"}
 
 
 def coincidence(
@@ -64,7 +65,7 @@ def coincidence(
             "transition": (("seed",), second, {"long_name": "transition, NaN for never", "units": unit}),
             "difference": (("seed",), difference, {"long_name": "bifurcation minus transition", "units": unit}),
             "count": (("event",), counts, {"long_name": "seeds in which it happened"}),
-            "fraction": (("event",), counts / number if number else np.full(3, np.nan), {"units": "1"}),
+            "fraction": (("event",), counts / number if number else np.full(3, np.nan), SHARE),
             "fraction_low": (("event",), intervals[:, 0], {"long_name": f"Wilson, {confidence:.0%}", "units": "1"}),
             "fraction_high": (("event",), intervals[:, 1], {"long_name": f"Wilson, {confidence:.0%}", "units": "1"}),
             "number": ((), number, {"long_name": "seeds"}),

@@ -97,11 +97,11 @@ def phase_encoding(h: xr.DataArray, period: int, centre: np.ndarray, plane: np.n
         low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     label = f"{confidence:.0%} confidence, bootstrap over sequences"
     return xr.Dataset({
-        "correlation": ((), measured, {"long_name": "circular correlation of angle and clock (Fisher and Lee)", "units": "1"}),
-        "correlation_low": ((), low, {"long_name": f"lower end of its interval ({label})", "units": "1"}),
-        "correlation_high": ((), high, {"long_name": f"upper end of its interval ({label})", "units": "1"}),
-        "p_value": ((), p_value, {"long_name": "share of randomly shifted clocks that correlate as much", "units": "1"}),
-        "n_sequences": ((), n, {"long_name": "sequences", "units": "1"}),
+        "correlation": ((), measured, {"long_name": "circular correlation of angle and clock (Fisher and Lee)"}),
+        "correlation_low": ((), low, {"long_name": f"lower end of its interval ({label})"}),
+        "correlation_high": ((), high, {"long_name": f"upper end of its interval ({label})"}),
+        "p_value": ((), p_value, {"long_name": "share of randomly shifted clocks that correlate as much"}),
+        "n_sequences": ((), n, {"long_name": "sequences"}),
     })  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def restricted_accuracy(h: np.ndarray, targets: np.ndarray, readout: np.ndarray,
     return xr.Dataset({
         "accuracy": ((), full, {"long_name": "accuracy with all dimensions", "units": "1"}),
         "accuracy_restricted": ((), restricted, {"long_name": "accuracy within the subspace", "units": "1"}),
-        "dimensions": ((), len(basis), {"long_name": "dimensions of the subspace", "units": "1"}),
+        "dimensions": ((), len(basis), {"long_name": "dimensions of the subspace"}),
     })  # fmt: skip
 
 
@@ -172,10 +172,10 @@ def counting(h: xr.DataArray, elapsed: xr.DataArray, null_point: np.ndarray, fol
     return xr.Dataset(
         {
             "distance": (("elapsed",), means, {"long_name": "mean distance to the null fixed point", "units": "1"}),
-            "distance_rank_correlation": ((), rank, {"long_name": "Spearman's, of distance and elapsed steps", "units": "1"}),
-            "probe_r2": ((), r2, {"long_name": "variance of elapsed steps explained in left-out sequences", "units": "1"}),
+            "distance_rank_correlation": ((), rank, {"long_name": "Spearman's, of distance and elapsed steps"}),
+            "probe_r2": ((), r2, {"long_name": "variance of elapsed steps explained in left-out sequences"}),
             "probe_error": ((), error, {"long_name": "error of the linear probe, root mean square", "units": "steps"}),
-            "n_states": ((), len(y), {"long_name": "states", "units": "1"}),
+            "n_states": ((), len(y), {"long_name": "states"}),
         },
         coords={"elapsed": ("elapsed", counts, {"long_name": "steps since the last symbol", "units": "steps"})},
     )

@@ -280,7 +280,9 @@ def _path(branches: xr.Dataset, events: xr.Dataset, null: bool, then_from: int) 
         "then_bifurcation": then["checkpoint"],
         "then_bifurcation_type": then["type"],
     } | {name: event[of_event] for name, of_event in EVENT.items()}
-    return xr.Dataset({name: kept[name].drop_attrs(deep=False).assign_attrs(attrs) for name, attrs in OF_SYMBOL.items()})
+    return xr.Dataset(
+        {name: kept[name].drop_attrs(deep=False).assign_attrs(attrs) for name, attrs in OF_SYMBOL.items()}
+    )
 
 
 def _principal(branches: xr.Dataset) -> xr.DataArray:
