@@ -53,8 +53,8 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
     ``_modulo_pi``, for twice the phases, to which in phase and in anti-phase are the same.
 
     Rings of a small world lie in no plane: there ``graph_neighbours`` of each seed say who is joined to whom, lengths
-    are hops along that graph (``attrs["along"]`` is ``graph``), phases are taken as they are, and there are no defects, no
-    wavevector and no second moment. Uncoupled rings (``sharing="none"``) are measured as those of their tiling are; on
+    are hops along that graph (``attrs["along"]`` is ``graph``), phases are taken as they are, and there are no defects,
+    no wavevector and no second moment. Uncoupled rings (``sharing="none"``) are measured as those of their tiling are; on
     a lattice that no tiling has (a triangular one of odd size, a single ring) they have no neighbours: no domains, no
     local order, no defects.
 

@@ -124,6 +124,8 @@ class Lattice(LatticeKind):
 
     def check(self, parameters: LatticeParameters, record: LatticeRecord) -> None:
         from isophase.kernels.lattice import check_scheme
+        from isophase.kernels.lattice.fixed_step import check_step
+        from isophase.kernels.lattice.initial import check_initial
         from isophase.kernels.lattice.simulate import MAX_DELAY, MIN_DELAY
 
         if parameters.v_low >= parameters.v_high:
@@ -133,6 +135,11 @@ class Lattice(LatticeKind):
         if 0 < parameters.dt < MIN_DT:
             raise ValueError(f"dt={parameters.dt}: must be 0 or at least {MIN_DT:g}")
         check_scheme(**parameters.scheme())
+        if parameters.dt:
+            shortest = max(2, parameters.ring_size - parameters.size_spread)
+            check_step(
+                parameters.dt, record.t_end + tail(shortest, parameters.delay, parameters.v_low), parameters.delay
+            )
         if parameters.graph == "small_world":
             if (parameters.sharing, parameters.tiling) != ("weak", "chain"):
                 raise ValueError(
@@ -145,6 +152,10 @@ class Lattice(LatticeKind):
             raise ValueError(
                 f"size_spread={parameters.size_spread}: must be 0 on a tiling, and leave rings of 2 in a small world"
             )
+        check_initial(
+            parameters.initial, parameters.tiling, *parameters.shape, parameters.ring_size, parameters.delay,
+            parameters.v_high, parameters.v_low, parameters.size_spread,
+        )  # fmt: skip
 
     def cost(self, parameters: LatticeParameters, record: LatticeRecord) -> Cost:
         number = neurons(parameters)
