@@ -8,7 +8,8 @@ from scipy.integrate import solve_ivp
 from isophase.analysis.lattices.correlation import phase_correlation
 from isophase.analysis.lattices.correlation_length import correlation_length
 from isophase.analysis.lattices.growth import growth_exponent
-from isophase.kernels.kuramoto import natural_frequencies, simulate_kuramoto
+from isophase.kernels.kuramoto import DISTRIBUTIONS, expected_rate, natural_frequencies, simulate_kuramoto, step_of
+from isophase.kernels.lattice.tilings import SIDES, ring_neighbours
 
 PAIR = np.array([[0, 1]])
 
@@ -120,3 +121,52 @@ def test_identical_oscillators_on_a_square_lattice_coarsen_about_as_the_square_r
     found = growth_exponent(lengths.xi_efold, lengths.xi_efold_without, window=(2.0, 60.0))
     assert found.growth_exponent_error < 0.05
     assert 0.35 < found.growth_exponent < 0.52
+
+
+@pytest.mark.parametrize("n", [1, 16, 1024, 65536])
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_the_largest_frequency_of_many_is_above_the_expected_one_as_often_as_below(name, n):
+    width = 0.0 if name == "identical" else 0.3
+    drawn = [np.abs(natural_frequencies(name, width, n, seed)).max() for seed in range(200)]
+    expected = expected_rate(name, width, n, coupling=0.0, sides=4)
+    if name == "identical":
+        assert expected == max(drawn) == 0
+        return
+    assert 0.5 * expected < np.median(drawn) < 2 * expected
+    assert np.mean(np.array(drawn) < expected) == pytest.approx(0.5, abs=4 * np.sqrt(0.25 / 200))
+
+
+def test_the_expected_rate_of_lorentzian_frequencies_grows_with_their_number_and_of_others_hardly():
+    rates = {name: [expected_rate(name, 1.0, n, 0.0, 4) for n in (1024, 65536)] for name in DISTRIBUTIONS[1:]}
+    assert rates["lorentz"][1] / rates["lorentz"][0] == pytest.approx(64, rel=0.01)
+    assert rates["lorentz"][1] == pytest.approx(2 * 65536 / np.pi / np.log(2), rel=1e-4)
+    assert 1 < rates["normal"][1] / rates["normal"][0] < 1.4
+    assert rates["uniform"] == pytest.approx([1, 1], abs=1e-3)
+    assert expected_rate("identical", 0.0, 9, -1.5, 6) == 18
+    assert expected_rate("uniform", 2.0, 10**9, 1.0, 3) == pytest.approx(8)
+
+
+@pytest.mark.parametrize("tiling", SIDES)
+@pytest.mark.parametrize(("name", "width"), [("identical", 0.0), ("normal", 0.5), ("uniform", 3.0), ("lorentz", 0.1)])
+def test_a_run_takes_about_as_many_steps_as_its_expected_rate_says(tiling, name, width):
+    rows, cols = (1, 256) if tiling == "chain" else (16, 16)
+    pairs = ring_neighbours(tiling, rows, cols, "periodic")
+    steps = []
+    for seed in range(15):
+        omega = natural_frequencies(name, width, 256, seed)
+        steps.append(1 / simulate_kuramoto(pairs, omega, 0.7, np.zeros(256), np.array([1e-6])).dt)
+    predicted = 1 / step_of(expected_rate(name, width, 256, 0.7, SIDES[tiling]))
+    assert 0.5 < predicted / np.median(steps) < 2
+    if name == "identical":
+        assert predicted == pytest.approx(steps[0], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(("cauchy", 1.0, 3, 1.0, 4), "frequencies='cauchy': must be one of identical"),
+     (("normal", -1.0, 3, 1.0, 4), "width=-1.0: must be finite and >= 0"),
+     (("normal", 1.0, 0, 1.0, 4), "n=0: must be >= 1")],
+)  # fmt: skip
+def test_an_expected_rate_of_what_cannot_be_drawn_is_refused_by_name(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        expected_rate(*arguments)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isophase.kernels.lattice.network import Network
+from isophase.kernels.lattice.network import Network, small_world_neighbours
 from isophase.kernels.lattice.tilings import (
     SIDES,
     check_scheme,
@@ -490,6 +490,31 @@ def test_a_small_world_is_that_of_its_seed():
     assert edges(one) != edges(other)
     mean = Network.small_world([4] * 50, 4, 0.5, 0.1, seed=7, combine="mean")
     np.testing.assert_allclose(mean.resting_input, 1.0)
+
+
+@pytest.mark.parametrize("rewire", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize(("n_rings", "neighbours"), [(3, 2), (5, 4), (40, 2), (60, 6), (300, 4)])
+def test_the_neighbours_in_a_small_world_are_those_that_its_weak_edges_join(n_rings, neighbours, rewire):
+    seed = np.random.SeedSequence(n_rings).spawn(3)[1]
+    sizes = np.random.default_rng(n_rings).integers(2, 7, n_rings)
+    network = Network.small_world(sizes, neighbours, rewire, 0.1, seed)
+    joined = small_world_neighbours(n_rings, neighbours, rewire, seed)
+    pairs = {(ring, int(other)) for ring in range(n_rings) for other in joined[ring] if other >= 0}
+    assert (joined.dtype, len(pairs), np.count_nonzero(joined >= 0)) == (np.int32, *[n_rings * neighbours] * 2)
+    assert {(b, a) for a, b in pairs} == pairs
+    assert {(a, b) for a, b in pairs if a < b} == graph_of_rings(network, sizes)
+    for row in joined:
+        real = row[row >= 0]
+        assert row[: len(real)].tolist() == sorted(real)
+        assert (row[len(real) :] == -1).all()
+    assert (joined >= 0).sum(1).max() == joined.shape[1]
+
+
+def test_neighbours_in_a_small_world_that_does_not_exist_are_refused_as_the_network_is():
+    for arguments, named in (((10, 3, 0.1), "neighbours=3: must be even"), ((4, 4, 0.1), "less than the 4 rings"),
+                             ((10, 4, 1.5), "rewire=1.5: must be a probability")):  # fmt: skip
+        with pytest.raises(ValueError, match=named):
+            small_world_neighbours(*arguments, seed=1)
 
 
 @pytest.mark.parametrize(

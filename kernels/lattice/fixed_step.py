@@ -73,13 +73,13 @@ def simulate_fixed_step(
         switched = np.where(fires, x < v_low, x >= v_high)
         fires ^= switched
         under_way[step % lag] = into @ np.where(switched, np.where(fires, -1.0, 1.0), 0.0)
-        which = np.flatnonzero(switched)
+        which = np.flatnonzero(switched).astype(np.int32)
         if which.size and step * dt <= t_end:
-            found.append((step * dt, which, np.where(fires[which], 1, -1)))
+            found.append((step * dt, which, np.where(fires[which], np.int8(1), np.int8(-1))))
     state_at[sample:] = fires
     time = np.concatenate([np.full(which.size, t) for t, which, _ in found] or [np.empty(0)])
-    neuron = np.concatenate([which for _, which, _ in found] or [np.empty(0, np.int64)]).astype(np.int32)
-    switch = np.concatenate([s for _, _, s in found] or [np.empty(0, np.int64)]).astype(np.int8)
+    neuron = np.concatenate([which for _, which, _ in found] or [np.empty(0, np.int32)])
+    switch = np.concatenate([s for _, _, s in found] or [np.empty(0, np.int8)])
     events = Events(time, neuron, switch)
     return Run(len(time), len(time) / (n * t_end), False, events, _phases(network, events, times), state_at)
 

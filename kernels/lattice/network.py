@@ -162,10 +162,7 @@ class Network:
         n_rings, n_neurons = len(sizes), int(sizes.sum(dtype=np.int64))
         if n_neurons > MAX_INT32:
             raise ValueError(f"ring_sizes: {n_neurons} neurons, must be at most {MAX_INT32} (int32)")
-        if neighbours % 2 or not 2 <= neighbours < n_rings:
-            raise ValueError(f"neighbours={neighbours}: must be even, >= 2 and less than the {n_rings} rings")
-        if not 0 <= rewire <= 1:
-            raise ValueError(f"rewire={rewire}: must be a probability, 0 to 1")
+        _check_small_world(n_rings, neighbours, rewire)
         if not (np.isfinite(coupling) and coupling >= 0):
             raise ValueError(f"coupling={coupling}: must be finite and >= 0")
         if combine not in COMBINES:
@@ -233,6 +230,32 @@ class Network:
     def resting_input(self) -> np.ndarray:
         """Input of each neuron while all its predecessors rest, the sum of the weights into it, float64 [neuron]."""
         return sum_by_target(self.successors, self.weights, self.n_neurons)
+
+
+def small_world_neighbours(
+    n_rings: int, neighbours: int, rewire: float, seed: int | np.random.SeedSequence
+) -> np.ndarray:
+    """Rings that each ring of :meth:`Network.small_world` is joined to, int32 [ring, neighbour], increasing.
+
+    Of the same number of rings, ``neighbours``, ``rewire`` and ``seed`` it is the graph of that network, whatever its
+    ring sizes and coupling. Rings are joined to different numbers of others: -1 pads the shorter rows at their end.
+    Raises ValueError as :meth:`Network.small_world` does.
+    """
+    _check_small_world(n_rings, neighbours, rewire)
+    pairs = _watts_strogatz(n_rings, int(neighbours), rewire, np.random.default_rng(seed))
+    ends = np.concatenate([pairs, pairs[:, ::-1]])
+    ring, other = ends[np.lexsort((ends[:, 1], ends[:, 0]))].T
+    degree = np.bincount(ring, minlength=n_rings)
+    joined = np.full((n_rings, degree.max()), -1, np.int32)
+    joined[np.arange(joined.shape[1]) < degree[:, None]] = other
+    return joined
+
+
+def _check_small_world(n_rings: int, neighbours: int, rewire: float) -> None:
+    if neighbours % 2 or not 2 <= neighbours < n_rings:
+        raise ValueError(f"neighbours={neighbours}: must be even, >= 2 and less than the {n_rings} rings")
+    if not 0 <= rewire <= 1:
+        raise ValueError(f"rewire={rewire}: must be a probability, 0 to 1")
 
 
 def sum_by_target(successors: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
