@@ -38,6 +38,7 @@ from isophase.sweeps.store import (
 )
 from isophase.sweeps.sweep import SweepError
 
+PADDING = -1  # of what a kind makes again of its seeds, where it is longer for some
 READING = {"zarr", "obstore", "numcodecs"}  # packages that raise what a store, a disk or a network has done
 
 
@@ -209,7 +210,8 @@ def _with_context(part: Part, dataset: xr.Dataset) -> xr.Dataset:
         made.append(part.kind.context(model, point_seed(entropy, part.kind.stream, model, part.kind.seed_free)))
     if not any(len(of_seed.variables) for of_seed in made):
         return dataset
-    return dataset.merge(xr.concat(made, "seed") if "seed" in dataset.dims else made[0])
+    joined = xr.concat(made, "seed", join="outer", fill_value=PADDING) if "seed" in dataset.dims else made[0]
+    return dataset.merge(joined)
 
 
 def _run_again(part: Part, dataset: xr.Dataset) -> Callable[[np.ndarray], xr.Dataset]:

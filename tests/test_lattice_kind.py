@@ -45,3 +45,34 @@ def test_a_shard_holds_no_more_than_its_bytes():
 def test_a_sweep_whose_every_point_must_fail_is_refused(fixed, record, message):
     with pytest.raises(SweepError, match=message):
         sweep_of(fixed, record)
+
+
+def cost_of(**table):
+    (group,) = parse({"record": {"t_end": 20.0, "samples": 10}, **table}).groups()
+    return group.kind.cost(group.first(), group.record)
+
+
+@pytest.mark.parametrize(("frequencies", "size"), [("lorentz", 16), ("normal", 16), ("uniform", 16), ("identical", 16)])
+def test_the_cost_of_a_kuramoto_lattice_follows_its_fastest_oscillator(frequencies, size):
+    width = 0.0 if frequencies == "identical" else 1.0
+    table = {"kind": "kuramoto", "fixed": {"size": size, "frequencies": frequencies, "width": width},
+             "axes": {"seed": [0, 1, 2, 3, 4]}}  # fmt: skip
+    sweep = parse({**table, "record": {"t_end": 0.5, "samples": 1}})
+    (group,) = sweep.groups()
+    steps = []
+    for index in np.ndindex(group.shape):
+        point = group.point(index)
+        outcome = sweep.kind.run_point(point, point_seed(0, "kuramoto", point), sweep.record)
+        steps.append(sweep.kind.work(sweep.record, {"dt": outcome.dt.item()}))
+    per_step = 1.2e-7 * size**2
+    estimated = (sweep.kind.cost(group.first(), sweep.record).seconds - 0.01) / per_step
+    assert np.median(steps) / 4 < estimated < 4 * np.median(steps)
+
+
+def test_the_memory_of_a_fixed_step_run_counts_the_steps_of_its_delay():
+    fixed = {"size": 40, "tiling": "square", "dt": 0.001}
+    short, long = (cost_of(kind="lattice", fixed=fixed | {"delay": delay}).nbytes for delay in (0.0, 5.0))
+    neurons = 40**2 * 6  # of shared=1, private=1: two of four sides' neurons are another's too
+    assert long - short > 0.9 * 8 * neurons * 5000
+    with pytest.raises(SweepError, match="bytes of memory; must be at most"):
+        cost_of(kind="lattice", fixed={"size": 500, "dt": 1e-5, "delay": 9.0})

@@ -108,7 +108,11 @@ class Kind(abc.ABC):
         return 1.0
 
     def context(self, parameters: Any, seed: np.random.SeedSequence) -> xr.Dataset:
-        """What a reduction needs of a point besides what it recorded, made again from what it is."""
+        """What a reduction needs of a point besides what it recorded, made again from what it is.
+
+        Where its dimensions are longer for some seeds than for others they have coordinates, and whole numbers, which
+        are padded by -1.
+        """
         return xr.Dataset()
 
 

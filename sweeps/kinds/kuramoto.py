@@ -49,12 +49,13 @@ class Kuramoto(LatticeKind):
         check_tiles(parameters.tiling, *parameters.shape, parameters.boundary)
 
     def cost(self, parameters: KuramotoParameters, record: LatticeRecord) -> Cost:
-        from isophase.kernels.kuramoto import STEPS_PER_UNIT_RATE
+        from isophase.kernels.kuramoto import expected_rate, step_of
         from isophase.kernels.lattice.tilings import SIDES
 
-        rate = abs(parameters.coupling) * SIDES[parameters.tiling] + 2 * parameters.width
-        number = math.prod(parameters.shape)
-        seconds = 0.01 + SECONDS_PER_OSCILLATOR_AND_STEP * number * record.t_end * rate * STEPS_PER_UNIT_RATE
+        number, sides = math.prod(parameters.shape), SIDES[parameters.tiling]
+        rate = expected_rate(parameters.frequencies, parameters.width, number, parameters.coupling, sides)
+        steps = max(record.t_end / step_of(rate), record.samples)
+        seconds = 0.01 + SECONDS_PER_OSCILLATOR_AND_STEP * number * steps
         return Cost(seconds, BYTES_PER_OSCILLATOR * number + recorded_floats(self.template(parameters, record)))
 
     def work(self, record: LatticeRecord, scalars: Mapping[str, Any]) -> float:

@@ -13,7 +13,6 @@ from isophase.sweeps.kinds.base import Cost, Kind, Parameters, Record, recorded_
 SWITCHES_PER_NEURON_AND_TAU = 0.65  # rings of 4 to 16 in the square schemes make 0.5 to 0.75
 SWITCHES_PER_SECOND = 6e6  # the kernel with phases recorded, one core
 SECONDS_PER_NEURON_AND_STEP = 2e-8  # the fixed-step scheme, one core
-BYTES_PER_NEURON = 150  # network, state and events of the exact kernel
 MIN_DT = 1e-6
 CHUNK_BYTES = 4 * 2**20  # a few megabytes per compressed chunk: one map of a large lattice, all maps of a small one
 
@@ -158,8 +157,11 @@ class Lattice(LatticeKind):
         )  # fmt: skip
 
     def cost(self, parameters: LatticeParameters, record: LatticeRecord) -> Cost:
+        from isophase.kernels.lattice.memory import memory_bytes
+
         number = neurons(parameters)
-        nbytes = BYTES_PER_NEURON * number + recorded_floats(self.template(parameters, record))
+        nbytes = memory_bytes(number, parameters.delay, parameters.dt, record.t_end, record.samples)
+        nbytes += recorded_floats(self.template(parameters, record))
         if parameters.dt:
             return Cost(0.1 + SECONDS_PER_NEURON_AND_STEP * number * record.t_end / parameters.dt, nbytes)
         switches = SWITCHES_PER_NEURON_AND_TAU * number * record.t_end
@@ -199,6 +201,17 @@ class Lattice(LatticeKind):
         }
         phase = run.phase.reshape(len(times), *net.shape).astype(np.float32)
         return xr.Dataset({"phase": (("time", "row", "col"), phase), **scalars})
+
+    def context(self, parameters: LatticeParameters, seed: np.random.SeedSequence) -> xr.Dataset:
+        """The graph of a small world, which no tiling says: the neighbours of each ring, -1 where it has no more."""
+        from isophase.kernels.lattice.network import small_world_neighbours
+
+        if parameters.graph == "tiling":
+            return xr.Dataset()
+        _, for_edges = seed.spawn(2)[0].spawn(2)
+        joined = small_world_neighbours(parameters.size, parameters.neighbours, parameters.rewire, for_edges)
+        dims = ("ring", "neighbour")
+        return xr.Dataset({"graph_neighbours": (dims, joined)}, coords={"neighbour": np.arange(joined.shape[1])})
 
 
 def neurons(parameters: LatticeParameters) -> int:
