@@ -102,10 +102,7 @@ def classify_attractors(
         done += steps + settle
         for first in range(0, len(todo), BATCH):
             some = todo[first : first + BATCH]
-            padded = np.resize(some, min(BATCH, n_maps))  # one shape, one compilation
-            with double_precision():
-                result = _orbits()(step, settle, steps, exponents, parameters, padded, state[padded])
-                orbits, stretches = (np.asarray(part)[: len(some)] for part in result)
+            orbits, stretches = _followed(step, parameters, some, state, settle, steps, exponents)
             for of_map, orbit, stretch in zip(some, orbits, stretches, strict=True):
                 own_plane = None if plane is None else np.asarray(plane)[of_map]
                 own_centre = None if centre is None else np.asarray(centre)[of_map]
@@ -151,6 +148,15 @@ def rotation_number(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     turn = middle + np.angle(np.exp(1j * (turn - middle)))
     mean, change = _average(turn)
     return float(mean / (2 * np.pi)), float(change / (2 * np.pi))
+
+
+def _followed(step: Step, parameters: Any, maps: np.ndarray, state: np.ndarray, transient: int, length: int,
+              exponents: int) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """:func:`_orbits` of some ``maps`` [map], each from its ``state`` [every map, hidden]."""
+    padded = np.resize(maps, min(BATCH, len(state)))  # one shape, one compilation
+    with double_precision():
+        orbits, stretches = _orbits()(step, transient, length, exponents, parameters, padded, state[padded])
+        return np.asarray(orbits)[: len(maps)], np.asarray(stretches)[: len(maps)]
 
 
 @cache

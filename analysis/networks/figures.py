@@ -204,7 +204,7 @@ def schemes_compared(shown: Shown) -> Figure:
         low, high = (np.array([float(part[f"learned_{end}"]) for _, part in shown]) for end in ("low", "high"))
         lower.errorbar(x, share, yerr=[share - low, high - share], fmt="s", color="C3", markersize=4, elinewidth=0.9)
         upper.set(ylabel="iteration (updates)")
-        upper.legend(fontsize=7, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+        figure.legend(fontsize=7, ncols=3, loc="outside upper center")
         lower.set(ylabel="learned time\n(share, 95 %)", ylim=(-0.05, 1.05))
         lower.set_xticks(x, [label for label, _ in shown], rotation=40, ha="right", fontsize=7)
         return figure

@@ -41,7 +41,7 @@ def learning_table(groups: Mapping[str, xr.Dataset]) -> Table:
         Column("task", "task"),
         Column("seeds", "seeds"),
         Column("learned", "learned time"),
-        Column("learned_share", "share of seeds, 95 %", "%", ".0f"),
+        Column("learned_share", "their share", "%", ".0f"),
         *(Column(name, title, "updates", ".0f", "never") for name, title in PHASES.items()),
         Column("final_td_accuracy", "final TD accuracy", "%", ".1f"),
     )
@@ -58,8 +58,8 @@ def learning_table(groups: Mapping[str, xr.Dataset]) -> Table:
             phases = (_spread(part[f"{prefix}{name}"]) for name in PHASES)
             rows.append((label, task, number, learned, share, *phases, final if task == list(tasks)[-1] else None))
         notes += _left_out(label, part)
-    return Table("learning-phases", "learning phases: median over seeds (quartiles)", columns, tuple(rows),
-                 tuple(notes))  # fmt: skip
+    title = "learning phases: median over seeds (quartiles), share with its 95 % interval"
+    return Table("learning-phases", title, columns, tuple(rows), tuple(notes))
 
 
 def bifurcation_table(groups: Mapping[str, xr.Dataset]) -> Table:
