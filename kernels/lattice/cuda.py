@@ -420,14 +420,13 @@ def _records(neurons, indptr):
     return records
 
 
-def advance(
-    neurons, indptr, successors, weights, H, v_high, v_low, t_end, span, short, ring_next, sample_times, phase,
-    record_events, record_firing, toggles,
-):  # fmt: skip
-    """Advance the network from t = 0 to ``t_end``: parameters and results as those of ``windowed.advance``.
+def advance(neurons, graph, constants, recording):
+    """Advance the network from t = 0 to its end: parameters and results as those of ``windowed.advance``.
 
     What is recorded of phase and firing lies on the GPU until the run is over. Leaves ``neurons`` as it is.
     """
+    indptr, *of_edges = graph
+    H, v_high, v_low, t_end, span, short = constants
     last = int(t_end / H) + 1  # one more, for what rounding puts just before the start of a window
     per_bucket = math.ceil(span / (H * MAX_BUCKETS))
     n_buckets = int(span / (H * per_bucket)) + 3
@@ -440,22 +439,22 @@ def advance(
 
     state = np.zeros(N_COUNTERS, np.int64)
     state[NEAREST], state[FREE] = NEVER, n_entries
-    lists = _Lists(state, neurons.size, max(first, room), room, n_entries, record_events)
+    lists = _Lists(state, neurons.size, max(first, room), room, n_entries, recording.record_events)
     grid = _grid()
     of_neurons = cuda.to_device(_records(neurons, indptr))
-    of_edges = cuda.to_device(successors), cuda.to_device(weights)
+    of_edges = tuple(cuda.to_device(part) for part in of_edges)
     # The simulator's and the CPU's exponential, not NumPy's, which differs in the last bit.
     decays = cuda.to_device(np.array([math.exp(-H * windows) for windows in range(n_decays)]))
     heads = cuda.to_device(np.full((n_buckets, strands), -1, np.int32))
-    ring_next, sample_times = cuda.to_device(ring_next), cuda.to_device(sample_times)
-    samples = cuda.to_device(phase), cuda.to_device(toggles)
-    constants = H, v_high, v_low, t_end
+    ring_next, sample_times = cuda.to_device(recording.ring_next), cuda.to_device(recording.sample_times)
+    samples = cuda.to_device(recording.phase), cuda.to_device(recording.toggles)
+    numbers = H, v_high, v_low, t_end
 
-    def recording():
+    def records():
         return short, ring_next, sample_times, samples[0], *lists.events, samples[1]
 
     _start[grid](
-        lists.state, *constants, per_bucket, of_neurons, lists.switches, heads, lists.entries, lists.free, *recording()
+        lists.state, *numbers, per_bucket, of_neurons, lists.switches, heads, lists.entries, lists.free, *records()
     )
     state = lists.state.copy_to_host()
     state[SENT_BEFORE] = state[LEAVING]
@@ -474,13 +473,13 @@ def advance(
             )  # fmt: skip
             _collect[grid](lists.state, last, of_neurons, lists.deliveries, lists.touched, *calendar)
             _advance[grid](
-                lists.state, last, *constants, decays, of_neurons, lists.switches, lists.deliveries, lists.touched,
-                *calendar, *recording(),
+                lists.state, last, *numbers, decays, of_neurons, lists.switches, lists.deliveries, lists.touched,
+                *calendar, *records(),
             )  # fmt: skip
             _seek[grid](lists.state, last, of_neurons, *fit)
             _turn[grid](lists.state, last, *fit)
         state = lists.state.copy_to_host()
-    for on_gpu, result in zip(samples, (phase, toggles), strict=True):
+    for on_gpu, result in zip(samples, (recording.phase, recording.toggles), strict=True):
         if result.size:
             on_gpu.copy_to_host(result)
     lists.take_events(state)

@@ -15,7 +15,7 @@ import numpy as np
 from isophase.kernels.lattice.instant import MAX_GENERATIONS, advance_instantly
 from isophase.kernels.lattice.network import Network, sum_by_target
 from isophase.kernels.lattice.window_rules import TOLERANCE
-from isophase.kernels.lattice.windowed import NEURON, advance
+from isophase.kernels.lattice.windowed import NEURON, Constants, Recording, advance
 
 V_HIGH, V_LOW = 0.49, 0.2
 MIN_DELAY = 1e-9  # in tau: shorter ones could not be told from the tolerance of an instant
@@ -122,7 +122,7 @@ def simulate(
     phase = np.full((times.size, network.n_rings), np.nan) if keeps_phase else np.empty((0, 0))
     toggles = np.zeros((times.size, network.n_neurons), bool) if keeps_firing else np.empty((0, 0), bool)
     slot_ring, ring_next = _rings_by_slot(network) if keeps_phase else (None, np.empty(0, np.int32))
-    recording = (ring_next, times / tau, phase, keeps_events, keeps_firing, toggles)
+    recording = Recording(ring_next, times / tau, phase, keeps_events, keeps_firing, toggles)
     delay_limited = False
     if delay == 0:
         if slot_ring is None:
@@ -147,10 +147,9 @@ def simulate(
         neurons["onset"], neurons["head"] = np.nan, -1
         neurons["ring"] = -1 if slot_ring is None else slot_ring
         short = min(DELAY_LIMITED * delay / tau, math.log(v_high / v_low))
-        counts, *events = advance_windows(
-            neurons, network.indptr, network.successors, network.weights, delay / tau, v_high, v_low, t_end / tau,
-            math.log(largest / v_low), short, *recording,
-        )  # fmt: skip
+        constants = Constants(delay / tau, v_high, v_low, t_end / tau, math.log(largest / v_low), short)
+        graph = network.indptr, network.successors, network.weights
+        counts, *events = advance_windows(neurons, graph, constants, recording)
         n_switches, intervals, short_ones = (int(count) for count in counts)
         delay_limited = 2 * short_ones > intervals
     if keeps_firing:

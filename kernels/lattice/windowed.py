@@ -19,6 +19,7 @@ All times here are in units of tau. Owns the compiled loop; ``simulate`` owns it
 # A call of an intrinsic lacks, for the type checker, the context that Numba gives it.
 # mypy: disable-error-code="call-arg"
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -273,23 +274,52 @@ def _send(switches, at, offset, factor, n, sign):  # pragma: no cover - compiled
     return at + 1
 
 
+class Constants(NamedTuple):
+    """Numbers of a run, times in tau: the delay, which is the length of a window, the thresholds, and the end.
+
+    A firing ends at most ``span`` after its neuron was last touched; onsets at most ``short`` apart are counted.
+    """
+
+    H: float
+    v_high: float
+    v_low: float
+    t_end: float
+    span: float
+    short: float
+
+
+class Recording(NamedTuple):
+    """What a run records, and where to.
+
+    ``ring_next`` [ring] : another ring with the same slot 0, -1: none; of length 0 where no phase is recorded.
+    ``sample_times`` [sample], in tau; ``phase`` [sample, ring] and ``toggles`` bool [sample, neuron] (whether a neuron
+    has switched an odd number of times since the sample before), of length 0 where they are not recorded.
+    """
+
+    ring_next: np.ndarray
+    sample_times: np.ndarray
+    phase: np.ndarray
+    record_events: bool
+    record_firing: bool
+    toggles: np.ndarray
+
+
+Graph = tuple[np.ndarray, np.ndarray, np.ndarray]  # indptr, successors and weights of a ``Network``
+
+
 def advance(
-    neurons, indptr, successors, weights, H, v_high, v_low, t_end, span, short, ring_next, sample_times, phase,
-    record_events, record_firing, toggles, threads=1,
-):  # fmt: skip
-    """Advance the network from t = 0 to ``t_end``; fills ``phase`` and ``toggles``, changes ``neurons``.
+    neurons: np.ndarray, graph: Graph, constants: Constants, recording: Recording, threads: int = 1
+) -> tuple[np.ndarray, ...]:
+    """Advance the network from t = 0 to its end; fills the arrays of ``recording``, changes ``neurons``.
 
     Returns the number of switches, of intervals between a neuron's onsets and of those not above ``short``; and the
     events as three arrays, in no order but that of each neuron's own.
     """
     posts = np.zeros((2, threads, LINE), np.int64)
-    next_sample = np.zeros(ring_next.size, np.int32)  # of each ring, the first whose phase is not known yet
+    next_sample = np.zeros(recording.ring_next.size, np.int32)  # of each ring, the first whose phase is not known yet
 
     def advance_block(block, meeting):
-        return _advance_block(
-            block, meeting, posts, neurons, indptr, successors, weights, H, v_high, v_low, t_end, span, short,
-            ring_next, next_sample, sample_times, phase, record_events, record_firing, toggles,
-        )  # fmt: skip
+        return _advance_block(block, meeting, posts, next_sample, neurons, *graph, *constants, *recording)
 
     blocks = in_step(threads, advance_block)
     counts = sum(block[0] for block in blocks)
@@ -300,8 +330,8 @@ def advance(
 
 @numba.njit(nogil=True, cache=True)
 def _advance_block(
-    block, meeting, posts, neurons, indptr, successors, weights, H, v_high, v_low, t_end, span, short, ring_next,
-    next_sample, sample_times, phase, record_events, record_firing, toggles,
+    block, meeting, posts, next_sample, neurons, indptr, successors, weights, H, v_high, v_low, t_end, span, short,
+    ring_next, sample_times, phase, record_events, record_firing, toggles,
 ):  # fmt: skip # pragma: no cover - compiled
     """:func:`advance` for one of the blocks; its counts, its events, and what the others may still be reading."""
     threads = posts.shape[1]

@@ -153,6 +153,7 @@ def train(
 
     evaluation = _fixed_sequences(task, HELDOUT_ENTROPY, heldout, length)
     probing = _fixed_sequences(task, PROBE_ENTROPY, probe, length)
+    plan = _Plan(at, recorded, (batch, length), float(learning_rate), evaluation, probing)
     report = _Report(progress)
     runs = []
     for i, sequence in enumerate(sequences):
@@ -164,10 +165,8 @@ def train(
         if start_modulus is not None:
             weights = scale_to_modulus(weights, setting.held_symbols, start_modulus)
         with jax.enable_x64(False):  # whatever the caller uses; optax computes in double precision where it is on
-            runs.append(
-                _train_one(setting, task, weights, None if start_optimizer is None else start_optimizer[i], sampling,
-                           at, recorded, (batch, length), float(learning_rate), evaluation, probing, report)
-            )  # fmt: skip
+            memory = None if start_optimizer is None else start_optimizer[i]
+            runs.append(_train_one(setting, task, plan, weights, memory, sampling, report))
     report(final=True)
     attrs = {
         "task": json.dumps(task.to_table()),
@@ -189,6 +188,17 @@ def train(
     return _dataset(task, setting, runs, labels, at, recorded, probing, attrs)
 
 
+class _Plan(NamedTuple):
+    """What all seeds of a run have in common besides its setting."""
+
+    at: np.ndarray  # checkpoints, in updates; the last one is the end
+    recorded: np.ndarray  # those of them at which the probe's states are recorded
+    shape: tuple[int, int]  # of a batch: sequences, steps
+    learning_rate: float
+    evaluation: tuple[np.ndarray, ...]  # as _fixed_sequences gives them
+    probing: tuple[np.ndarray, ...]
+
+
 class _OneSeed(NamedTuple):
     curves: Curves
     evaluations: list[list[float]]
@@ -198,24 +208,30 @@ class _OneSeed(NamedTuple):
     diverged_at: int
 
 
-def _train_one(setting: Setting, task: TimedAutomaton, weights: Weights, optimizer_state: np.ndarray | None,
-               rng: np.random.Generator, at: np.ndarray, recorded: np.ndarray, shape: tuple[int, int],
-               learning_rate: float, evaluation: Any, probing: Any, report: "_Report") -> _OneSeed:  # fmt: skip
+def _train_one(
+    setting: Setting,
+    task: TimedAutomaton,
+    plan: _Plan,
+    weights: Weights,
+    optimizer_state: np.ndarray | None,
+    rng: np.random.Generator,
+    report: "_Report",
+) -> _OneSeed:
     run_piece, evaluate, states = _programs(setting)
-    rate = np.float32(learning_rate)
+    rate = np.float32(plan.learning_rate)
     points = None if setting.bound is None else continued_points(weights, setting.held_symbols)
     memory = _optimizer(setting, rate).init(weights)
     if optimizer_state is not None:
         memory = ravel_pytree(memory)[1](jnp.asarray(optimizer_state))
     carry = (jax.tree.map(jnp.asarray, weights), memory, points)
-    iterations, done, diverged_at = int(at[-1]), 0, -1
+    iterations, done, diverged_at = int(plan.at[-1]), 0, -1
     curves = Curves(*np.full((3, iterations), np.nan, np.float32))
     evaluations, checkpoints, probe_state = [], [], []
     nothing = Weights(*(np.full_like(part, np.nan) for part in weights))
-    for checkpoint in at.tolist():
+    for checkpoint in plan.at.tolist():
         while done < checkpoint and diverged_at < 0:
             count = min(PIECE, checkpoint - done)
-            symbols, targets = _piece(task, rng, count, *shape)
+            symbols, targets = _piece(task, rng, count, *plan.shape)
             carry, piece = run_piece(carry, rate, symbols, targets, np.int32(count))
             for curve, values in zip(curves, piece, strict=True):
                 curve[done : done + count] = values[:count]
@@ -228,10 +244,10 @@ def _train_one(setting: Setting, task: TimedAutomaton, weights: Weights, optimiz
             report(count)
         alive = diverged_at < 0 or checkpoint <= diverged_at
         checkpoints.append(jax.tree.map(np.asarray, carry[0]) if alive else nothing)
-        evaluated = [float(value) for value in evaluate(checkpoints[-1], *evaluation)]
+        evaluated = [float(value) for value in evaluate(checkpoints[-1], *plan.evaluation)]
         evaluations.append(evaluated if math.isfinite(evaluated[0]) else [math.nan] * len(evaluated))
-        if checkpoint in recorded:
-            probe_state.append(np.asarray(states(checkpoints[-1], probing[0])).transpose(2, 0, 1))
+        if checkpoint in plan.recorded:
+            probe_state.append(np.asarray(states(checkpoints[-1], plan.probing[0])).transpose(2, 0, 1))
     report(iterations - done)
     memory = np.asarray(ravel_pytree(carry[1])[0], np.float32)
     return _OneSeed(curves, evaluations, checkpoints, probe_state, memory, diverged_at)
