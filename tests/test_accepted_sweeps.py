@@ -38,7 +38,7 @@ LAMP = {
 
 
 def some(values, most=2):
-    return st.lists(st.sampled_from(values), min_size=1, max_size=most, unique=True)
+    return st.lists(st.sampled_from(values), min_size=1, max_size=most, unique_by=repr)
 
 
 @st.composite
@@ -130,34 +130,40 @@ RINGS = sweeps(
     st.fixed_dictionaries({"t_end": st.sampled_from([5.0, 200.0])}, optional={"intervals": st.sampled_from([1, 2, 8])}),
     [{"ring_size": [3, 4], "delay": [0.01, 0.1]}],
 )
-FLIPFLOPS = sweeps(
-    "flipflop",
-    {
-        "cell": ["rnn", "gru", "lstm"],
-        "n_hidden": [1, 3],
-        "length": [5, 9],
-        "clock": ["periodic", "relative"],
-        "period": [2, 4, 5],
-        "then_period": [0, 6, 7],
-        "optimizer": ["adam", "sgd", "rmsprop"],
-        "momentum": [0.0, 0.9],
-        "learning_rate": [0.01, 1e30],
-        "keep_optimizer": [False, True],
-        "hold_modulus": [0.0, 0.8],
-        "automaton": [TOGGLE, LAMP],
-        "loss_on": ["all", "non-null"],
-    },
-    st.fixed_dictionaries(
-        {"iterations": st.sampled_from([1, 4]), "heldout": st.just(4), "probe": st.sampled_from([1, 2])},
-        optional={"checkpoints": st.sampled_from([1, 2, 4]), "spacing": st.sampled_from(["linear", "log"]),
-                  "then_iterations": st.sampled_from([2, 4])},
-    ),
-    [
-        {"label": ["toggle", "lamp"], "automaton": [TOGGLE, LAMP], "learning_rate": [0.01, 0.02]},
-        {"automaton": [TOGGLE, LAMP], "n_hidden": [2, 2]},
-        {"clock": ["periodic", "relative"], "period": [4, 4]},
-    ],
-).map(lambda t: t | {"fixed": {"batch": 3, "length": 5, "n_hidden": 2} | t["fixed"]})  # fmt: skip
+TRAINED = {
+    "cell": ["rnn", "gru", "lstm"],
+    "n_hidden": [1, 3],
+    "length": [5, 9],
+    "learning_rate": [0.01, 1e30],
+    "loss_on": ["all", "non-null"],
+}
+
+
+def training(**then):
+    choices = {"iterations": [4], "heldout": [4], "probe": [1, 2], **then}
+    return st.fixed_dictionaries(
+        {name: st.sampled_from(values) for name, values in choices.items()},
+        optional={"checkpoints": st.sampled_from([1, 2, 4]), "spacing": st.sampled_from(["linear", "log"])},
+    )
+
+
+def flipflops(values, zipped=None, record=None, **fixed):
+    drawn = sweeps("flipflop", TRAINED | values, record or training(), zipped)
+    small = {"batch": 3, "length": 5, "n_hidden": 2}
+    return drawn.map(lambda t: t | {"fixed": small | t["fixed"] | fixed, "record": {"checkpoints": 2} | t["record"]})
+
+
+FLIPFLOPS = st.one_of(
+    flipflops({"period": [2, 4, 5], "optimizer": ["adam", "sgd", "rmsprop"]}),
+    flipflops({"threshold": [1, 3], "p": [0.01, 0.5]}, clock="relative"),
+    flipflops({}, [{"label": ["toggle", "lamp"], "automaton": [TOGGLE, LAMP], "learning_rate": [0.01, 0.02]},
+                   {"automaton": [LAMP, TOGGLE], "n_hidden": [2, 2]}, {"clock": ["periodic", "relative"]}]),
+    flipflops({"automaton": [TOGGLE, LAMP]}),
+    flipflops({"then_period": [0, 6, 7], "keep_optimizer": [False, True]},
+              record=training(then_iterations=[0, 2, 4]), period=4),
+    flipflops({"hold_modulus": [0.0, 0.8], "start_modulus": [0.0, 0.5], "cell": ["rnn"]}),
+    flipflops({"optimizer": ["sgd", "rmsprop"], "momentum": [0.0, 0.9], "clip": [0.0, 1.0]}),
+)  # fmt: skip
 
 
 def check(table):

@@ -54,9 +54,9 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
 
     Rings of a small world lie in no plane: there ``graph_neighbours`` of each seed say who is joined to whom, lengths
     are hops along that graph (``attrs["along"]`` is ``graph``), phases are taken as they are, and there are no defects,
-    no wavevector and no second moment. Uncoupled rings (``sharing="none"``) are measured as those of their tiling are; on
-    a lattice that no tiling has (a triangular one of odd size, a single ring) they have no neighbours: no domains, no
-    local order, no defects.
+    no wavevector and no second moment. Uncoupled rings (``sharing="none"``) are measured as those of their tiling are;
+    on a lattice that no tiling has (a triangular one of odd size, a single ring) they have no neighbours: no domains,
+    no local order, no defects.
 
     Seeds that are not done are left out of everything. Where a seed is flagged ``delay_limited`` the phases of the
     scheme mean nothing: all that is drawn from them is NaN, or a state that says not defined.
