@@ -192,7 +192,7 @@ def coincidence(shown: Shown) -> Figure:
 def schemes_compared(shown: Shown) -> Figure:
     """Transition, plateau and first bifurcation of every scheme (median, quartiles), and the seeds that learned."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(max(5.0, 0.42 * len(shown) + 2.5), 5.6), layout="constrained")
+        figure = Figure(figsize=(max(7.0, 0.42 * len(shown) + 2.5), 5.6), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
         x = np.arange(len(shown))
         for number, (name, text) in enumerate((("td_halfway", "halfway"), ("plateau", "plateau"),
