@@ -14,6 +14,7 @@ SWITCHES_PER_NEURON_AND_TAU = 0.65  # rings of 4 to 16 in the square schemes mak
 SWITCHES_PER_SECOND = 6e6  # the kernel with phases recorded, one core
 SECONDS_PER_NEURON_AND_STEP = 2e-8  # the fixed-step scheme, one core
 MIN_DT = 1e-6
+MAX_COUPLING = 1e6  # of resting inputs below 1; the drive of a neuron has to stay a number
 CHUNK_BYTES = 4 * 2**20  # a few megabytes per compressed chunk: one map of a large lattice, all maps of a small one
 
 
@@ -26,7 +27,9 @@ class LatticeParameters(Parameters):
     orientation: Literal["co", "counter"] = "co"
     combine: Literal["sum", "mean"] = "sum"
     boundary: Literal["periodic", "open"] = "periodic"
-    coupling: float = Field(0.1, ge=0, description="weight of the edges between rings with sharing='weak'")
+    coupling: float = Field(
+        0.1, ge=0, le=MAX_COUPLING, description="weight of the edges between rings with sharing='weak'"
+    )
     graph: Literal["tiling", "small_world"] = "tiling"
     neighbours: int = Field(4, ge=2, description="rings that each ring is joined to in a small world, even")
     rewire: float = Field(0.1, ge=0, le=1, description="probability that an edge of the small world is rewired")
@@ -157,10 +160,11 @@ class Lattice(LatticeKind):
         )  # fmt: skip
 
     def cost(self, parameters: LatticeParameters, record: LatticeRecord) -> Cost:
-        from isophase.kernels.lattice.memory import memory_bytes
+        from isophase.kernels.lattice import memory_bytes
 
         number = neurons(parameters)
-        nbytes = memory_bytes(number, parameters.delay, parameters.dt, record.t_end, record.samples)
+        t_end = record.t_end + tail(parameters.ring_size, parameters.delay, parameters.v_low)
+        nbytes = memory_bytes(number, parameters.delay, parameters.dt, t_end, record.samples)
         nbytes += recorded_floats(self.template(parameters, record))
         if parameters.dt:
             return Cost(0.1 + SECONDS_PER_NEURON_AND_STEP * number * record.t_end / parameters.dt, nbytes)
