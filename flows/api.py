@@ -15,7 +15,6 @@ from isophase.flows.points import SweepSummary, run_points
 from isophase.flows.reduction import ReduceSummary, reduce_points
 from isophase.flows.report import StoreReport, report_of
 from isophase.sweeps.kinds import Kind
-from isophase.sweeps.store import resolve
 from isophase.sweeps.sweep import Sweep, SweepError, from_definition, load, parse
 
 SECTIONS = ("axes", "fixed", "record", "seed", "title")  # of a sweep, that stand beside a kind
@@ -61,7 +60,7 @@ def run(
     """
     sections = {"axes": axes, "fixed": fixed, "record": record, "seed": seed, "title": title}
     sweep = _sweep(target, {name: value for name, value in sections.items() if value is not None})
-    location = resolve(store if store is not None else Path("results") / f"{sweep.name}.zarr")
+    location = os.fspath(store if store is not None else Path("results") / f"{sweep.name}.zarr")
     if prefect:
         return _as_flow(sweep, location, client, scheduler, workers, retry_failed)
     connect = partial(cluster, scheduler, workers, client=client)
@@ -140,7 +139,7 @@ def reduce(
     ------
     StoreError, SweepError, ClusterError : before or instead of work that cannot be done.
     """
-    return reduce_points(resolve(store), partial(cluster, scheduler, workers, client=client), in_threads, refine)
+    return reduce_points(os.fspath(store), partial(cluster, scheduler, workers, client=client), in_threads, refine)
 
 
 def report(store: str | os.PathLike[str]) -> StoreReport:

@@ -23,10 +23,11 @@ from isophase.sweeps.store import (
     Work,
     compute_shard,
     exclusive,
+    resolve,
     shard_bytes,
     tasks,
 )
-from isophase.sweeps.sweep import Sweep, SweepError, from_definition
+from isophase.sweeps.sweep import Sweep, SweepError, from_definition, load
 
 TASKS_PER_THREAD = 64  # of a block, a few minutes of work: what is shown, repeated and cancelled as one
 TASKS_PER_BLOCK = 512  # at least: an adaptive cluster has few threads until it sees many tasks
@@ -50,7 +51,7 @@ class SweepSummary:
 
 
 def run_points(
-    sweep: Sweep,
+    sweep: Sweep | str,
     store: str,
     connect: Connect,
     run_blocks: RunBlocks,
@@ -61,7 +62,8 @@ def run_points(
 
     Parameters
     ----------
-    store : resolved location; created, resumed or extended.
+    sweep : a sweep, the path of its TOML file, or the name of a preset.
+    store : local path or URL; created, resumed or extended.
     connect : context of a Dask client, entered only if there is something to run.
     run_blocks : how the blocks are run: :func:`isophase.flows.blocks.in_threads`, or as Prefect's tasks.
     retry_failed : run points that failed before once more.
@@ -73,6 +75,7 @@ def run_points(
     SweepError, StoreError, ClusterError : before or instead of work that cannot be done.
     """
     started = time.perf_counter()
+    sweep, store = load(sweep) if isinstance(sweep, str) else sweep, resolve(store)
     with exclusive(store):
         results = SweepStore.prepare(store, sweep)
         if more_seeds:

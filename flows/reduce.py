@@ -11,7 +11,6 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from isophase.flows.cluster import Workers, cluster
 from isophase.flows.reduction import ReduceSummary, reduce_points
 from isophase.flows.tasks import as_tasks
-from isophase.sweeps.store import resolve
 
 
 @flow(name="reduce", flow_run_name="{store}", task_runner=ThreadPoolTaskRunner(max_workers=1))  # type: ignore[arg-type]
@@ -36,4 +35,4 @@ def run_reduce(
         SweepError: There is nothing to refine in stores of this kind.
     """
     connect = partial(cluster, scheduler, workers, performance_report)
-    return reduce_points(resolve(store), connect, as_tasks("reduce"), refine)
+    return reduce_points(store, connect, as_tasks("reduce"), refine)

@@ -22,7 +22,6 @@ from isophase.flows.cluster import ClusterError, fan_out
 from isophase.flows.points import Connect
 from isophase.flows.progress import Meter
 from isophase.sweeps.kinds import Kind, UnknownKindError, kind_named
-from isophase.sweeps.kinds.base import located
 from isophase.sweeps.seeds import point_seed
 from isophase.sweeps.store import (
     DONE,
@@ -33,6 +32,7 @@ from isophase.sweeps.store import (
     one_line,
     open_tree,
     read_summaries,
+    resolve,
     stored_sweep,
     write_summaries,
 )
@@ -76,7 +76,7 @@ def reduce_points(store: str, connect: Connect, run_blocks: RunBlocks, refine: b
 
     Parameters
     ----------
-    store : resolved location.
+    store : local path or URL.
     connect : context of a Dask client.
     run_blocks : how the groups are run: in threads, or as Prefect's tasks.
     refine : let the kind run points again, to look between what was recorded.
@@ -86,11 +86,12 @@ def reduce_points(store: str, connect: Connect, run_blocks: RunBlocks, refine: b
     StoreError : nothing is there, nothing is done yet, or nothing of it could be reduced.
     SweepError : points of this kind cannot be refined.
     """
+    store = resolve(store)
     with exclusive(store):
         kind = kind_of(store)
         if refine and kind.run_again is None:
             raise SweepError(f"refine: store {store} is of kind {kind.name!r}, whose points cannot be refined")
-        reduction: Reduction = located(kind.reduction)
+        reduction: Reduction = kind.reduction
         groups = finished(store)
         with one_line(store):
             parts = {name: list(parts_of(dataset, reduction)) for name, dataset in groups.items()}
@@ -174,7 +175,7 @@ def positions_of(dataset: xr.Dataset) -> Iterator[dict[str, int]]:
 
 def reduce_part(part: Part) -> xr.Dataset | Failure:
     """Summary of one scheme over its finished seeds, or what is measured of one seed. Runs on a worker."""
-    reduction: Reduction = located(part.kind.reduction)
+    reduction: Reduction = part.kind.reduction
     try:
         dataset = at_position(open_tree(part.store, chunks=None)[part.group].to_dataset(), part.position)
         dataset = _with_context(part, dataset)

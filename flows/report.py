@@ -14,7 +14,6 @@ from isophase.analysis.tables import Table
 from isophase.flows import artifacts
 from isophase.flows.formats import FORMATS, as_html, terminal
 from isophase.flows.reduction import kind_of, summaries_of
-from isophase.sweeps.kinds.base import located
 from isophase.sweeps.store import StoreError, is_stale, is_url, open_store, resolve
 
 
@@ -48,7 +47,7 @@ def report_of(store: str | os.PathLike[str]) -> StoreReport:
     StoreError : there is none, it is not reduced, or its kind is not known here.
     """
     location = resolve(store)
-    report: Report = located(kind_of(location).report)
+    report: Report = kind_of(location).report
     summaries = summaries_of(location)
     if is_stale(location):
         note = f"note: store {location} has grown since it was reduced; run `isophase reduce {location}`"
@@ -93,7 +92,7 @@ def compare(stores: Sequence[str], figures: str) -> tuple[list[Path], int]:
     """
     locations = list(dict.fromkeys(resolve(store) for store in stores))
     stems = [Path(location).stem for location in locations]
-    reports: list[Report] = [located(kind_of(location).report) for location in locations]
+    reports: list[Report] = [kind_of(location).report for location in locations]
     groups: dict[str, xr.Dataset] = {}
     for location, stem, report in zip(locations, stems, reports, strict=True):
         if report.beside is None or report is not reports[0]:

@@ -13,7 +13,6 @@ from isophase.flows.reduce import run_reduce
 from isophase.flows.reduction import ReduceSummary
 from isophase.flows.report import report_of, show
 from isophase.flows.sweep import NonNegative, run_sweep
-from isophase.sweeps.sweep import load
 
 
 @dataclass(frozen=True)
@@ -71,5 +70,5 @@ def run_study(
     report = report_of(store)
     paths, failed = show(report, figures)
     if paths:
-        artifacts.link(f"{load(sweep).name}-figures", str(paths[0].parent), f"{len(paths)} figures")
+        artifacts.link(f"{Path(sweep).stem}-figures", str(paths[0].parent), f"{len(paths)} figures")
     return StudySummary(summary, reduction, failed)

@@ -9,8 +9,6 @@ from pydantic import Field
 from isophase.flows.cluster import Workers, cluster
 from isophase.flows.points import SweepSummary, run_points
 from isophase.flows.tasks import RUNNER, as_tasks
-from isophase.sweeps.store import resolve
-from isophase.sweeps.sweep import load
 
 NonNegative = Annotated[int, Field(ge=0)]
 
@@ -41,4 +39,4 @@ def run_sweep(
         SweepError, StoreError, ClusterError: Before or instead of work that cannot be done.
     """
     connect = partial(cluster, scheduler, workers, performance_report)
-    return run_points(load(sweep), resolve(store), connect, as_tasks("block"), retry_failed, more_seeds)
+    return run_points(sweep, store, connect, as_tasks("block"), retry_failed, more_seeds)

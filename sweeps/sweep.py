@@ -22,7 +22,7 @@ import xarray as xr
 from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
 
 from isophase.sweeps.kinds import Kind, UnknownKindError, kind_named, names, register
-from isophase.sweeps.kinds.base import KEPT, Parameters, Record, arrays_of, located
+from isophase.sweeps.kinds.base import KEPT, Parameters, Record, arrays_of
 
 MAX_POINTS = 1_000_000  # the status of a group is held in memory by the flow, and a million is 11 days at one a second
 MAX_GROUPS = 1000  # every group is a folder of arrays that the flow opens when it starts
@@ -429,7 +429,7 @@ def _check_names(sweep: Sweep, where: str) -> None:
         return
     kind, template = sweep.kind, sweep.groups()[0].template
     recorded = {*map(str, template.variables), *map(str, template.dims), *KEPT}
-    summarised = {*located(kind.reduction).names(template), *SUMMARISED}
+    summarised = {*kind.reduction.names(template), *SUMMARISED}
     for name in zipped:
         if name in recorded:
             raise SweepError(f"axes.{name} in {where}: must not be named like what kind {kind.name!r} records")

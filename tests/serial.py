@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from isophase.flows.reduction import Failure, Part, finished, gather, kind_of, parts_of, reduce_across, reduce_part
 from isophase.flows.report import report_of
-from isophase.sweeps.kinds.base import located
 from isophase.sweeps.store import Shard, SweepStore, compute_shard, exclusive, write_summaries
 from isophase.sweeps.sweep import Sweep
 
@@ -29,7 +28,7 @@ def run_serially(
 def reduce_serially(location: str) -> list[Failure]:
     """Reduce the finished points of a store; returns what had to be left out."""
     kind = kind_of(location)
-    reduction = located(kind.reduction)
+    reduction = kind.reduction
     summaries, failures = {}, []
     for name, dataset in finished(location).items():
         found = [reduce_part(Part(location, name, part, kind)) for part in parts_of(dataset, reduction)]

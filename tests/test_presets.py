@@ -5,7 +5,6 @@ import pytest
 
 import isophase
 from isophase.flows.report import compare, report_of, show
-from isophase.sweeps.kinds.base import located
 from isophase.sweeps.sweep import SUMMARISED, from_definition, load, parse, presets
 from tests.serial import run_serially, study_serially
 
@@ -68,7 +67,7 @@ def test_what_a_summary_adds_is_declared_with_its_units(name, tmp_path):
     study_serially(location, sweep)
     tree = isophase.open(location)
     for group in sweep.groups():
-        declared = located(group.kind.reduction).names(group.template)
+        declared = group.kind.reduction.names(group.template)
         own = {*group.kind.parameters.model_fields, *group.template.variables, *group.template.dims,
                *(axis.name for axis in group.axes), *SUMMARISED}  # fmt: skip
         summary = tree[f"summary/{group.name}"].to_dataset()

@@ -40,6 +40,17 @@ class Cost(NamedTuple):
     nbytes: int
 
 
+class Located:
+    """An attribute of a kind that lies at ``"module:name"``, and is loaded when it is asked for."""
+
+    def __init__(self, at: str):
+        self.at = at
+
+    def __get__(self, kind: Any, owner: Any = None) -> Any:
+        module, _, name = self.at.partition(":")
+        return getattr(import_module(module), name)
+
+
 class Kind(abc.ABC):
     """One kind of sweep. A subclass sets the attributes and methods below; an instance of it is the kind.
 
@@ -52,7 +63,7 @@ class Kind(abc.ABC):
     seed_free : parameters that do not enter a point's random stream, because they say how long or with what the same
         realisation is followed.
     work_unit : what :meth:`work` counts.
-    reduction, report : ``isophase.analysis.base.Reduction`` and ``Report``, or where they are: ``"module:name"``.
+    reduction, report : ``isophase.analysis.base.Reduction`` and ``Report``; :class:`Located` says where they are.
     run_again : ``(parameters, seed, record, checkpoints) -> dataset``, the same point followed at other checkpoints,
         for a reduction that can look between what was recorded; None: it cannot.
     """
@@ -63,8 +74,8 @@ class Kind(abc.ABC):
     shape_parameters: tuple[str, ...] = ()
     seed_free: tuple[str, ...] = ()
     work_unit: str = "points"
-    reduction: Any = "isophase.analysis.over_seeds:REDUCTION"
-    report: Any = "isophase.analysis.over_seeds:REPORT"
+    reduction: Any = Located("isophase.analysis.over_seeds:REDUCTION")
+    report: Any = Located("isophase.analysis.over_seeds:REPORT")
     run_again: Callable[..., xr.Dataset] | None = None
 
     @property
@@ -114,14 +125,6 @@ class Kind(abc.ABC):
         are padded by -1.
         """
         return xr.Dataset()
-
-
-def located(thing: Any) -> Any:
-    """What ``"module:name"`` names; anything but text is itself."""
-    if not isinstance(thing, str):
-        return thing
-    module, _, name = thing.partition(":")
-    return getattr(import_module(module), name)
 
 
 def variable(

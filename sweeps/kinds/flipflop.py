@@ -11,7 +11,7 @@ from pydantic import Field
 
 from isophase.kernels import training_run
 from isophase.kernels.automata import TimedAutomaton, task_from
-from isophase.sweeps.kinds.base import Cost, Kind, Parameters, Record, recorded_floats, variable
+from isophase.sweeps.kinds.base import Cost, Kind, Located, Parameters, Record, recorded_floats, variable
 
 SECONDS_PER_UNIT = 4e-9  # of a hidden unit of one sequence, per gate, step and iteration; one core
 SECONDS_PER_WEIGHT = 1e-10  # of a recurrent weight in one sequence, per step and iteration; one core
@@ -130,8 +130,8 @@ class Flipflop(Kind):
     shape_parameters = ("clock", "cell", "n_hidden", "length", "automaton")
     seed_free = TREATMENT
     work_unit = "iterations"
-    reduction = "isophase.analysis.networks.training:REDUCTION"
-    report = "isophase.analysis.networks.report:REPORT"
+    reduction = Located("isophase.analysis.networks.training:REDUCTION")
+    report = Located("isophase.analysis.networks.report:REPORT")
 
     def group_name(self, parameters: FlipflopParameters) -> str:
         task: str = parameters.clock

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from pydantic import Field
 
-from isophase.sweeps.kinds.base import Cost, Kind, Parameters, Record, recorded_floats, variable
+from isophase.sweeps.kinds.base import Cost, Kind, Located, Parameters, Record, recorded_floats, variable
 
 SWITCHES_PER_NEURON_AND_TAU = 0.65  # rings of 4 to 16 in the square schemes make 0.5 to 0.75
 SWITCHES_PER_SECOND = 6e6  # the kernel with phases recorded, one core
@@ -77,8 +77,8 @@ class LatticeKind(Kind):
 
     record = LatticeRecord
     shape_parameters = ("tiling", "size", "boundary")
-    reduction = "isophase.analysis.lattices.summary:REDUCTION"
-    report = "isophase.analysis.lattices.report:REPORT"
+    reduction = Located("isophase.analysis.lattices.summary:REDUCTION")
+    report = Located("isophase.analysis.lattices.report:REPORT")
     phase: ClassVar[dict[str, str]]  # attributes of the phases
     numbers: ClassVar[
         dict[str, tuple[str, dict[str, str]]]

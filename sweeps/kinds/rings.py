@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from pydantic import Field
 
-from isophase.sweeps.kinds.base import Cost, Kind, Parameters, Record, recorded_floats, variable
+from isophase.sweeps.kinds.base import Cost, Kind, Located, Parameters, Record, recorded_floats, variable
 
 SWITCHES_PER_SECOND = 3.5e6  # exact kernel, events sorted and searched for orbits, one core
 SWITCHES_PER_NEURON_AND_TAU = 0.6
@@ -44,8 +44,8 @@ class Rings(Kind):
     shape_parameters = ("states",)
     seed_free = ("delay", "v_high", "v_low")  # the same initial states under every delay and thresholds
     work_unit = "orbits"
-    reduction = "isophase.analysis.lattices.orbits:REDUCTION"
-    report = "isophase.analysis.lattices.orbit_report:REPORT"
+    reduction = Located("isophase.analysis.lattices.orbits:REDUCTION")
+    report = Located("isophase.analysis.lattices.orbit_report:REPORT")
 
     def group_name(self, parameters: RingsParameters) -> str:
         """All ring sizes share a group, ``ring_size`` being an axis of it; numbers of states do not."""
