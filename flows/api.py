@@ -1,7 +1,7 @@
 """The Python entry: run, reduce and report from a script, a notebook or a flow of one's own."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from distributed import Client
 
-from isophase.flows.blocks import in_threads
+from isophase.flows.blocks import RunBlocks, in_threads
 from isophase.flows.cluster import cluster
 from isophase.flows.points import SweepSummary, run_points
 from isophase.flows.reduction import ReduceSummary, reduce_points
@@ -61,31 +61,23 @@ def run(
     sections = {"axes": axes, "fixed": fixed, "record": record, "seed": seed, "title": title}
     sweep = _sweep(target, {name: value for name, value in sections.items() if value is not None})
     location = os.fspath(store if store is not None else Path("results") / f"{sweep.name}.zarr")
-    if prefect:
-        return _as_flow(sweep, location, client, scheduler, workers, retry_failed)
     connect = partial(cluster, scheduler, workers, client=client)
+    if prefect:
+        return _in_flow("sweep", sweep.name, lambda tasks: run_points(sweep, location, connect, tasks, retry_failed))
     return run_points(sweep, location, connect, in_threads, retry_failed)
 
 
-def _as_flow(
-    sweep: Sweep,
-    location: str,
-    client: Client | None,
-    scheduler: str | None,
-    workers: int | None,
-    retry_failed: bool,
-) -> SweepSummary:
+def _in_flow(name: str, run_name: str, work: Callable[[RunBlocks], Any]) -> Any:
+    """The work as a Prefect flow run, its blocks as tasks."""
     from prefect import flow
 
     from isophase.flows.tasks import RUNNER, as_tasks
 
-    connect = partial(cluster, scheduler, workers, client=client)
+    @flow(name=name, flow_run_name=lambda: run_name, task_runner=RUNNER, persist_result=False)
+    def run_in_flow() -> Any:
+        return work(as_tasks("block"))
 
-    @flow(name="sweep", flow_run_name=sweep.name, task_runner=RUNNER, persist_result=False)
-    def run_sweep(store: str, retry_failed: bool) -> SweepSummary:
-        return run_points(sweep, store, connect, as_tasks("block"), retry_failed)
-
-    return run_sweep(location, retry_failed)
+    return run_in_flow()
 
 
 def _sweep(target: Any, sections: dict[str, Any]) -> Sweep:
@@ -122,6 +114,7 @@ def reduce(
     scheduler: str | None = None,
     workers: int | None = None,
     refine: bool = False,
+    prefect: bool = False,
 ) -> ReduceSummary:
     """Reduce the finished points of a store to a summary of every scheme, kept in its group ``summary``.
 
@@ -130,6 +123,7 @@ def reduce(
     store : local path or URL.
     client, scheduler, workers : as of :func:`run`.
     refine : let the kind run points again, to look between what they recorded.
+    prefect : make a Prefect flow run of it, as :func:`run` does.
 
     Returns
     -------
@@ -139,7 +133,10 @@ def reduce(
     ------
     StoreError, SweepError, ClusterError : before or instead of work that cannot be done.
     """
-    return reduce_points(os.fspath(store), partial(cluster, scheduler, workers, client=client), in_threads, refine)
+    location, connect = os.fspath(store), partial(cluster, scheduler, workers, client=client)
+    if prefect:
+        return _in_flow("reduce", location, lambda tasks: reduce_points(location, connect, tasks, refine))
+    return reduce_points(location, connect, in_threads, refine)
 
 
 def report(store: str | os.PathLike[str]) -> StoreReport:
