@@ -15,8 +15,6 @@ from isophase.analysis.schemes import numeric_axes, others, schemes
 from isophase.analysis.statistics import is_flag, mean_over_seeds
 from isophase.analysis.tables import Cell, Column, Estimate, Table
 
-KEPT = ("status", "error", "traceback", "wall_time")  # by the store, of every point
-
 
 def summarise(dataset: xr.Dataset) -> xr.Dataset:
     """Mean of every number over the finished seeds, and as ``NAME_error`` its standard error (NaN for one seed).
@@ -27,7 +25,7 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
     if "seed" not in dataset["status"].dims:
         dataset = dataset.expand_dims("seed")
     done = is_flag(dataset["status"], "done")
-    numbers = [name for name, v in dataset.data_vars.items() if name not in KEPT and v.dtype.kind in "biufc"]
+    numbers = [name for name, v in dataset.data_vars.items() if name != "status" and v.dtype.kind in "biufc"]
     found = mean_over_seeds(dataset[numbers].where(done))
     found["n_seeds"] = done.sum().assign_attrs(units="1", long_name="seeds that are done")
     return found

@@ -70,8 +70,7 @@ def main(counts: list[int]) -> None:
 
 def flow_alone(counts: list[int]) -> None:
     """The parts of a run that grow with the grid and not with the kernels, each in seconds, without running a point."""
-    from isophase.sweeps.kinds import Outcome
-    from isophase.sweeps.store import SweepStore, exclusive, read, tasks
+    from isophase.sweeps.store import Outcome, SweepStore, exclusive, read, tasks
     from isophase.sweeps.sweep import load
 
     print("the flow's own process, lattices of 16 rings")
@@ -102,7 +101,7 @@ def flow_alone(counts: list[int]) -> None:
                 scalars = {"n_switches": 1000, "switching_rate": 0.5, "delay_limited": False, "n_neurons": 96}
                 times = iter(np.random.default_rng(0).random(points).tolist())  # as hard to compress as real ones
                 for shard in shards:
-                    store.finish(shard, [Outcome({}, scalars, "", next(times)) for _ in shard.points])
+                    store.finish(shard, [Outcome(scalars, wall_time=next(times)) for _ in shard.points])
                 at = step(at)
                 store.flush()
                 at = step(at)
@@ -267,12 +266,12 @@ def files(folder: Path) -> tuple[int, float]:
 
 def lattice_point(private: int, delay: float, seed: int, size: int, t_end: float) -> np.ndarray:
     """The point that the sweep above runs, for xyzpy."""
-    from isophase.sweeps.kinds.lattice import LatticeParameters, LatticeRecord, run_point
+    from isophase.sweeps.kinds.lattice import Lattice, LatticeParameters, LatticeRecord
     from isophase.sweeps.seeds import point_seed
 
     record = LatticeRecord(t_end=t_end, samples=3)
     parameters = LatticeParameters(private=private, delay=delay, seed=seed, size=size)
-    return run_point(parameters, point_seed(0, "lattice", parameters, ()), record).arrays["phase"]
+    return Lattice().run_point(parameters, point_seed(0, "lattice", parameters, ()), record)["phase"].values
 
 
 def xyzpy(how: str, folder: str, points: int, size: int, t_end: float, count_only: bool) -> None:

@@ -107,6 +107,8 @@ def _add_working(commands: Any) -> None:
 
 def _add_looking(commands: Any) -> None:
     """Commands that show what is there."""
+    from isophase.flows.formats import FORMATS
+
     report = _command(
         commands,
         "report",
@@ -118,7 +120,7 @@ def _add_looking(commands: Any) -> None:
     report.add_argument("store", metavar="STORE", help="local path or URL of a reduced store")
     report.add_argument(
         "--format",
-        choices=("terminal", "markdown", "html", "csv", "json"),
+        choices=tuple(FORMATS),
         default="terminal",
         help="of the tables, on standard output; figures are drawn with terminal alone [%(default)s]",
     )

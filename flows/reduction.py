@@ -39,6 +39,7 @@ from isophase.sweeps.store import (
 from isophase.sweeps.sweep import SweepError
 
 PADDING = -1  # of what a kind makes again of its seeds, where it is longer for some
+ABOUT_RUNS = ("error", "traceback", "wall_time")  # what the store keeps of a point that is no result of it
 READING = {"zarr", "obstore", "numcodecs"}  # packages that raise what a store, a disk or a network has done
 
 
@@ -177,7 +178,8 @@ def reduce_part(part: Part) -> xr.Dataset | Failure:
     """Summary of one scheme over its finished seeds, or what is measured of one seed. Runs on a worker."""
     reduction: Reduction = part.kind.reduction
     try:
-        dataset = at_position(open_tree(part.store, chunks=None)[part.group].to_dataset(), part.position)
+        group = open_tree(part.store, chunks=None)[part.group].to_dataset()
+        dataset = at_position(group.drop_vars(ABOUT_RUNS, errors="ignore"), part.position)
         dataset = _with_context(part, dataset)
         if reduction.measure is None:
             return _distinct(reduction.summarise(dataset), dataset)

@@ -124,6 +124,25 @@ def test_prefect_is_told_types_descriptions_schedules_and_that_runs_do_not_overl
         assert deployment.concurrency_options.collision_strategy == "CANCEL_NEW"
 
 
+def test_paths_are_relative_to_the_file_that_names_them(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    write(tmp_path / "here" / "small.toml", SMALL_FILE)
+    text = ("[night]\nflow = 'study'\nsweep = 'small.toml'\nstore = 'results/s.zarr'\nfigures = '../f'\n"
+            "performance_report = 'r.html'\n[day]\nflow = 'sweep'\nsweep = 'quickstart'\n"
+            "store = 's3://bucket/s.zarr'\n")  # fmt: skip
+    file = write(tmp_path / "here" / "d.toml", text)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    night, day = deployments(file)
+    assert night.parameters == {
+        "sweep": str(tmp_path / "here/small.toml"),
+        "store": str(tmp_path / "here/results/s.zarr"),
+        "figures": str(tmp_path / "here/../f"),
+        "performance_report": str(tmp_path / "here/r.html"),
+    }
+    assert day.parameters == {"sweep": "quickstart", "store": "s3://bucket/s.zarr"}
+
+
 @pytest.mark.parametrize("name", FLOWS)
 def test_every_parameter_is_described_in_prefect(name):
     properties = FLOWS[name].parameters.properties
