@@ -4,7 +4,7 @@ ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # what the deployed flows may write; a new volume takes its owner from the folder that it covers
 RUN useradd --uid 1000 --create-home isophase && install --directory --owner isophase /certs /results
 WORKDIR /opt/isophase
-# the pinned packages first: they change more seldom than the code
+# the code, and what pins its packages; the extra `train` is JAX, which the kind `flipflop` trains with
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY src src
 COPY kernels kernels
