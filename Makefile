@@ -47,4 +47,4 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) results build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) results build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+MOST_DIGITS = 9  # behind the point of a number with its error
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -123,7 +125,10 @@ def with_error(value: float, error: float) -> str:
         return ""
     if not (math.isfinite(error) and error > 0):
         return f"{value:.4g} (one seed)" if not math.isfinite(error) else f"{value:.4g}"
-    digits = max(0, min(6, 1 - math.floor(math.log10(error))))
+    digits = 1 - math.floor(math.log10(error))
+    if digits > MOST_DIGITS:
+        return f"{value:.10g} ± {error:.1g}"
+    digits = max(0, digits)
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 

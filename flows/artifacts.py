@@ -63,7 +63,7 @@ def table(table: Table) -> None:
     if _in_flow_run():
         from prefect.artifacts import create_markdown_artifact
 
-        create_markdown_artifact(markdown(table), key=_key(table.key), description=table.title)
+        create_markdown_artifact(markdown([table]), key=_key(table.key), description=table.title)
 
 
 def _key(text: str) -> str:

@@ -1,11 +1,11 @@
-"""A table as text: one renderer for each format."""
+"""Tables as text: one renderer for each format, from any number of tables to one document."""
 
 import csv
 import html
 import io
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -16,25 +16,34 @@ from rich.text import Text
 from isophase.analysis.tables import Cell, Estimate, Table
 
 
-def terminal(table: Table) -> str:
+def terminal(tables: Sequence[Table]) -> str:
     """For a terminal: a title, columns under headings, the first to the left and the others to the right."""
+    return "\n".join(map(_in_terminal, tables))
+
+
+def _in_terminal(table: Table) -> str:
     grid = Grid(box=box.SIMPLE_HEAD)
     for number, column in enumerate(table.columns):
         grid.add_column(Text(column.heading), justify="left" if number == 0 else "right", no_wrap=True)
     for line in table.texts():
         grid.add_row(*map(Text, line))  # labels are the user's text, not markup
-    wide = Console(width=1000)
-    console = Console(width=max(Console().width, wide.measure(grid).maximum))
+    plain: Any = {"force_jupyter": False, "force_terminal": False, "color_system": None}
+    widest = Console(width=1000, **plain).measure(grid).maximum
+    console = Console(width=max(Console(**plain).width, widest), **plain)
     with console.capture() as captured:
-        console.print(Text(table.title, style="italic"), soft_wrap=True)
+        console.print(Text(table.title), soft_wrap=True)
         console.print(grid)
         for note in table.notes:
             console.print(Text(note))
     return captured.get()
 
 
-def markdown(table: Table) -> str:
+def markdown(tables: Sequence[Table]) -> str:
     """For a page in Markdown."""
+    return "\n\n".join(map(_in_markdown, tables))
+
+
+def _in_markdown(table: Table) -> str:
     header = [column.heading for column in table.columns]
     rows = [header, ["---"] * len(header), *table.texts()]
     lines = ["| " + " | ".join(_of_markdown(cell) for cell in row) + " |" for row in rows]
@@ -45,8 +54,12 @@ def _of_markdown(text: str) -> str:
     return html.escape(text, quote=False).replace("\\", "\\\\").replace("|", r"\|").replace("\n", " ")
 
 
-def as_html(table: Table) -> str:
-    """For a page in HTML: a ``table`` with caption, headings and notes."""
+def as_html(tables: Sequence[Table]) -> str:
+    """For a page in HTML: a ``table`` with caption, headings and notes, for each."""
+    return "\n".join(map(_in_html, tables))
+
+
+def _in_html(table: Table) -> str:
     head = "".join(f"<th scope='col'>{html.escape(column.heading)}</th>" for column in table.columns)
     rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
                    for row in table.texts())  # fmt: skip
@@ -55,8 +68,17 @@ def as_html(table: Table) -> str:
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{notes}"
 
 
-def as_csv(table: Table) -> str:
-    """Values, not what a person reads: an estimate takes a column for each of its numbers; NaN is empty."""
+def as_csv(tables: Sequence[Table]) -> str:
+    """Values, not what a person reads: an estimate takes a column for each of its numbers; NaN is empty.
+
+    Of several tables each begins with a comment, ``# KEY: TITLE``, and they are parted by an empty line.
+    """
+    if len(tables) == 1:
+        return _in_csv(tables[0])
+    return "\n".join(f"# {table.key}: {table.title}\n{_in_csv(table)}" for table in tables)
+
+
+def _in_csv(table: Table) -> str:
     flat = [[_flat(column.key, cell) for column, cell in zip(table.columns, row, strict=True)] for row in table.rows]
     names: list[str] = []
     for number, column in enumerate(table.columns):
@@ -86,12 +108,15 @@ def _number(value: Any) -> Any:
     return "" if value is None else value
 
 
-def as_json(table: Table) -> str:
-    """Values with titles and units; NaN is null."""
+def as_json(tables: Sequence[Table]) -> str:
+    """Values with titles and units, a list of tables; NaN is null."""
+    return json.dumps(list(map(_in_json, tables)), ensure_ascii=False, indent=1)
+
+
+def _in_json(table: Table) -> dict[str, Any]:
     columns = [{"key": c.key, "title": c.title, "units": c.units} for c in table.columns]
     rows = [{c.key: _plain(cell) for c, cell in zip(table.columns, row, strict=True)} for row in table.rows]
-    found = {"table": table.key, "title": table.title, "columns": columns, "rows": rows, "notes": list(table.notes)}
-    return json.dumps(found, ensure_ascii=False, indent=1)
+    return {"table": table.key, "title": table.title, "columns": columns, "rows": rows, "notes": list(table.notes)}
 
 
 def _plain(cell: Cell) -> Any:
@@ -106,7 +131,7 @@ def _plain(cell: Cell) -> Any:
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
-FORMATS: dict[str, Callable[[Table], str]] = {
+FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
     "terminal": terminal,
     "markdown": markdown,
     "html": as_html,

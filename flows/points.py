@@ -12,9 +12,10 @@ from distributed import Client, KilledWorker
 
 from isophase.flows import artifacts
 from isophase.flows.blocks import Blocks, RunBlocks
-from isophase.flows.cluster import fan_out, threads
+from isophase.flows.cluster import ClusterError, fan_out, threads
 from isophase.flows.progress import Meter
 from isophase.flows.provenance import provenance
+from isophase.sweeps.kinds import UnknownKindError
 from isophase.sweeps.store import (
     Outcome,
     Shard,
@@ -185,6 +186,8 @@ def _outcomes(answer: Any, run: tuple[Shard, ...], results: SweepStore) -> list[
     if isinstance(answer, KilledWorker):
         error = f"KilledWorker: {answer.allowed_failures + 1} workers died while computing it"
         return [([Outcome(error=error)] * len(shard.points), 0) for shard in run]
+    if isinstance(answer, UnknownKindError):
+        raise ClusterError(f"a worker does not know the sweep's {answer}; install or upload its module there")
     if isinstance(answer, OSError):
         raise StoreError(f"store {results.location}: cannot be written: {answer}")
     if isinstance(answer, BaseException):
@@ -212,6 +215,6 @@ def compute_run(run: list[Work]) -> list[Computed]:
 
 def point_label(work: Work, number: int) -> str:
     """A point by its seed and the parameters that are not at their defaults."""
-    fields = work.kind.parameters.model_fields
+    fields = work.parcel.kind().parameters.model_fields
     values = work.parameters[number].items()
     return ", ".join(f"{name}={value}" for name, value in values if name == "seed" or value != fields[name].default)

@@ -21,7 +21,7 @@ from isophase.flows.blocks import Blocks, RunBlocks
 from isophase.flows.cluster import ClusterError, fan_out
 from isophase.flows.points import Connect
 from isophase.flows.progress import Meter
-from isophase.sweeps.kinds import Kind, UnknownKindError, kind_named
+from isophase.sweeps.kinds import Kind, Parcel, UnknownKindError, kind_named, parcel
 from isophase.sweeps.seeds import point_seed
 from isophase.sweeps.store import (
     DONE,
@@ -68,7 +68,7 @@ class Part:
     store: str
     group: str
     position: Mapping[str, int]
-    kind: Kind
+    parcel: Parcel
     refine: bool = False
 
 
@@ -90,6 +90,7 @@ def reduce_points(store: str, connect: Connect, run_blocks: RunBlocks, refine: b
     store = resolve(store)
     with exclusive(store):
         kind = kind_of(store)
+        sent = parcel(kind)
         if refine and kind.run_again is None:
             raise SweepError(f"refine: store {store} is of kind {kind.name!r}, whose points cannot be refined")
         reduction: Reduction = kind.reduction
@@ -104,7 +105,7 @@ def reduce_points(store: str, connect: Connect, run_blocks: RunBlocks, refine: b
             def reduce_group(number: int) -> None:
                 name = list(groups)[number]
                 found: dict[int, xr.Dataset | Failure] = {}
-                calls = ((Part(store, name, part, kind, refine),) for part in parts[name])
+                calls = ((Part(store, name, part, sent, refine),) for part in parts[name])
                 for position, answer in fan_out(client, reduce_part, calls):
                     blocks.check()
                     found[position] = _answer(answer, parts[name][position])
@@ -148,6 +149,9 @@ def finished(store: str) -> dict[str, xr.Dataset]:
     with one_line(store):
         tree = open_tree(store, chunks=None)
         groups = {name: node.to_dataset() for name, node in tree.children.items() if name != SUMMARY}
+        for dataset in groups.values():  # what every part needs of it is read here, where a damage has one line
+            for name in ("status", *dataset.coords):
+                dataset[name].load()
         groups = {name: dataset for name, dataset in groups.items() if (dataset["status"] == DONE).any()}
     if not groups:
         raise StoreError(f"store {store}: no point is done, there is nothing to reduce")
@@ -176,14 +180,15 @@ def positions_of(dataset: xr.Dataset) -> Iterator[dict[str, int]]:
 
 def reduce_part(part: Part) -> xr.Dataset | Failure:
     """Summary of one scheme over its finished seeds, or what is measured of one seed. Runs on a worker."""
-    reduction: Reduction = part.kind.reduction
     try:
+        kind = part.parcel.kind()
+        reduction: Reduction = kind.reduction
         group = open_tree(part.store, chunks=None)[part.group].to_dataset()
         dataset = at_position(group.drop_vars(ABOUT_RUNS, errors="ignore"), part.position)
-        dataset = _with_context(part, dataset)
+        dataset = _with_context(part, kind, dataset)
         if reduction.measure is None:
             return _distinct(reduction.summarise(dataset), dataset)
-        return reduction.measure(dataset, _run_again(part, dataset) if part.refine else None)
+        return reduction.measure(dataset, _run_again(part, kind, dataset) if part.refine else None)
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         if _is_read(error):
@@ -201,29 +206,29 @@ def _is_read(error: BaseException) -> bool:
     return False
 
 
-def _with_context(part: Part, dataset: xr.Dataset) -> xr.Dataset:
+def _with_context(part: Part, kind: Kind, dataset: xr.Dataset) -> xr.Dataset:
     """A scheme with what its kind makes again of each of its seeds."""
-    if type(part.kind).context is Kind.context:
+    if type(kind).context is Kind.context:
         return dataset
     seeds = dataset["seed"].values if "seed" in dataset.dims else [parameters(dataset).get("seed", 0)]
     entropy = stored_sweep(part.store)["seed"]
     made = []
     for seed in seeds:
-        model = part.kind.parameters.model_validate(parameters(dataset) | {"seed": int(seed)})
-        made.append(part.kind.context(model, point_seed(entropy, part.kind.stream, model, part.kind.seed_free)))
+        model = kind.parameters.model_validate(parameters(dataset) | {"seed": int(seed)})
+        made.append(kind.context(model, point_seed(entropy, kind.stream, model, kind.seed_free)))
     if not any(len(of_seed.variables) for of_seed in made):
         return dataset
     joined = xr.concat(made, "seed", join="outer", fill_value=PADDING) if "seed" in dataset.dims else made[0]
     return dataset.merge(joined)
 
 
-def _run_again(part: Part, dataset: xr.Dataset) -> Callable[[np.ndarray], xr.Dataset]:
-    assert part.kind.run_again is not None
+def _run_again(part: Part, kind: Kind, dataset: xr.Dataset) -> Callable[[np.ndarray], xr.Dataset]:
+    assert kind.run_again is not None
     sweep = stored_sweep(part.store)
-    record = part.kind.record.model_validate(sweep["record"])
-    model = part.kind.parameters.model_validate(parameters(dataset))
-    seed = point_seed(sweep["seed"], part.kind.stream, model, part.kind.seed_free)
-    return functools.partial(part.kind.run_again, model, seed, record)
+    record = kind.record.model_validate(sweep["record"])
+    model = kind.parameters.model_validate(parameters(dataset))
+    seed = point_seed(sweep["seed"], kind.stream, model, kind.seed_free)
+    return functools.partial(kind.run_again, model, seed, record)
 
 
 def _distinct(summary: xr.Dataset, dataset: xr.Dataset) -> xr.Dataset:
@@ -287,14 +292,19 @@ def _summarised(
 ) -> list[xr.Dataset | Failure]:
     """The summary of every scheme from what was measured of its seeds."""
     good = [part for part in measured if isinstance(part, xr.Dataset)]
+    dims = grid_axes(dataset)
+    of_scheme: dict[tuple[int, ...], list[xr.Dataset | Failure]] = {}
+    for part, answer in zip(parts, measured, strict=True):
+        of_scheme.setdefault(tuple(part[dim] for dim in dims), []).append(answer)
     summaries: list[xr.Dataset | Failure] = []
     for position in positions_of(dataset):
-        own = [m for part, m in zip(parts, measured, strict=True) if {**part, **position} == part]
-        seeds = [m for m in own if isinstance(m, xr.Dataset)] or [part.isel(seed=slice(0)) for part in good[:1]]
+        own = of_scheme.get(tuple(position.values()), [])
+        seeds = [answer for answer in own if isinstance(answer, xr.Dataset)]
+        seeds = seeds or [part.isel(seed=slice(0)) for part in good[:1]]
         try:
             joined = xr.concat(seeds, "seed", coords="minimal", compat="override", join="exact")
             summary = _distinct(reduction.summarise(joined), dataset.isel(position))
-            lost = len(own) - len([m for m in own if isinstance(m, xr.Dataset)])
+            lost = sum(isinstance(answer, Failure) for answer in own)
             about = {"units": "1", "long_name": "seeds that are done and could not be measured, left out of everything"}
             summaries.append(summary.assign(n_unmeasured=((), lost, about)))
         except Exception as error:

@@ -33,10 +33,10 @@ class StoreReport:
     figures: Figures
 
     def __str__(self) -> str:
-        return "\n".join(map(terminal, self.tables.values()))
+        return terminal(list(self.tables.values()))
 
     def _repr_html_(self) -> str:
-        return "".join(map(as_html, self.tables.values()))
+        return as_html(list(self.tables.values()))
 
 
 def report_of(store: str | os.PathLike[str]) -> StoreReport:
@@ -114,7 +114,7 @@ def print_tables(tables: Sequence[Table], form: str = "terminal") -> None:
     """Print tables; in a flow run they are artifacts too."""
     for table in tables:
         artifacts.table(table)
-        print(FORMATS[form](table))
+    print(FORMATS[form](tables))
 
 
 def draw(figures: Figures, folder: Path) -> tuple[list[Path], int]:

@@ -21,7 +21,7 @@ import psutil
 import xarray as xr
 from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
 
-from isophase.sweeps.kinds import Kind, UnknownKindError, kind_named, names, register
+from isophase.sweeps.kinds import Kind, Parcel, UnknownKindError, kind_named, names, parcel, register
 from isophase.sweeps.kinds.base import KEPT, Parameters, Record, arrays_of
 
 MAX_POINTS = 1_000_000  # the status of a group is held in memory by the flow, and a million is 11 days at one a second
@@ -180,6 +180,11 @@ class Sweep:
     @property
     def n_points(self) -> int:
         return math.prod(len(axis) for axis in self.axes)
+
+    @cached_property
+    def parcel(self) -> Parcel:
+        """The kind, as workers are sent it."""
+        return parcel(self.kind)
 
     def cuts(self) -> list[list[tuple[dict[str, Any], Axis | None]]]:
         """For every axis its parts that lie in different groups: values that they fix, and what is left of the axis.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from isophase.flows.reduction import Failure, Part, finished, gather, kind_of, parts_of, reduce_across, reduce_part
 from isophase.flows.report import report_of
+from isophase.sweeps.kinds import parcel
 from isophase.sweeps.store import Shard, SweepStore, compute_shard, exclusive, write_summaries
 from isophase.sweeps.sweep import Sweep
 
@@ -28,10 +29,10 @@ def run_serially(
 def reduce_serially(location: str) -> list[Failure]:
     """Reduce the finished points of a store; returns what had to be left out."""
     kind = kind_of(location)
-    reduction = kind.reduction
+    reduction, sent = kind.reduction, parcel(kind)
     summaries, failures = {}, []
     for name, dataset in finished(location).items():
-        found = [reduce_part(Part(location, name, part, kind)) for part in parts_of(dataset, reduction)]
+        found = [reduce_part(Part(location, name, part, sent)) for part in parts_of(dataset, reduction)]
         summary, failed = gather(dataset, found, reduction)
         failures += failed
         if summary is not None:

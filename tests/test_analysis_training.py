@@ -11,6 +11,7 @@ from isophase.analysis.networks.automaton_diagram import transitions
 from isophase.analysis.networks.bifurcations import CANNOT_TELL, FOLD, NEIMARK_SACKER
 from isophase.flows.reduction import Part, kind_of, reduce_part
 from isophase.kernels.automata import temporal_flipflop
+from isophase.sweeps.kinds import parcel
 from isophase.sweeps.sweep import parse
 from tests.serial import run_serially
 
@@ -98,7 +99,9 @@ def test_refined_bifurcations_are_those_of_a_run_with_a_checkpoint_at_every_upda
     every_update = dict(group.record) | {"checkpoints": 200}
     run, _, _ = trained(str(tmp_path / "a.zarr"), fixed, every_update, seeds=(0, 1))
     for seed, coarse in enumerate(measured):
-        fine = reduce_part(Part(location, group.name, {"seed": seed}, kind_of(location), refine=True)).isel(seed=0)
+        fine = reduce_part(Part(location, group.name, {"seed": seed}, parcel(kind_of(location)), refine=True)).isel(
+            seed=0
+        )
         wanted = training.measure(run.isel(seed=seed)).isel(seed=0)
         assert fine["refined"].values.tolist() == [1, 1]
         assert float(fine["first_bifurcation"]) == float(fine["bifurcation"].min())

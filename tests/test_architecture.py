@@ -22,7 +22,7 @@ FOREIGN = {
     "analysis": {"prefect", "distributed"},
 }
 
-ARROWS, NAMES = 46, 140
+ARROWS, NAMES = 47, 143
 SCIENCE = ("isophase.kernels", "isophase.analysis.lattices", "isophase.analysis.networks")
 ENTRY_POINTS = {
     "flows/api.py: run",

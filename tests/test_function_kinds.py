@@ -17,6 +17,7 @@ from distributed import Client, LocalCluster
 import isophase
 from isophase.analysis.base import Summaries
 from isophase.analysis.tables import Column, Table
+from isophase.flows.cluster import ClusterError
 from isophase.sweeps.store import StoreError, read
 from isophase.sweeps.sweep import SweepError, parse
 from tests.serial import reduce_serially, run_serially
@@ -132,6 +133,31 @@ def test_a_function_by_value_reaches_workers_that_cannot_import_it(tmp_path):
     with LocalCluster(n_workers=1, threads_per_worker=1, **HERE) as local, Client(local) as client:
         isophase.run(shifted, axes={"x": np.arange(3.0)}, store=tmp_path / "s.zarr", client=client)
     np.testing.assert_array_equal(isophase.open(tmp_path / "s.zarr")["shifted"].y, [2.0, 3.0, 4.0])
+
+
+def test_a_worker_that_cannot_import_the_module_of_a_kind_ends_the_run_with_a_line(tmp_path, monkeypatch):
+    (tmp_path / "only_here.py").write_text(LOGISTIC)
+    with LocalCluster(n_workers=1, threads_per_worker=1, **HERE) as local, Client(local) as client:
+        client.wait_for_workers(1)
+        monkeypatch.syspath_prepend(tmp_path)
+        sweep = {"kind": "only_here:logistic", "axes": {"r": [3.0, 3.5]}}
+        with pytest.raises(
+            ClusterError, match="does not know the sweep's kind='only_here:logistic': cannot be imported"
+        ):
+            isophase.run(sweep, store=tmp_path / "s.zarr", client=client)
+    assert read(str(tmp_path / "s.zarr")).count()["pending"] == 2
+
+
+def test_a_function_that_is_defined_anew_is_the_new_one_on_workers_that_knew_the_old_one(tmp_path):
+    with LocalCluster(n_workers=1, threads_per_worker=1, **HERE) as local, Client(local) as client:
+        for power in (1, 2):
+
+            @isophase.point(dims={"y": []})
+            def powers(*, x: float, power=power):
+                return {"y": x**power}
+
+            isophase.run(powers, axes={"x": [3.0]}, store=tmp_path / f"{power}.zarr", client=client)
+    assert [float(isophase.open(tmp_path / f"{power}.zarr")["powers"].y[0]) for power in (1, 2)] == [3.0, 9.0]
 
 
 def test_without_prefect_nothing_of_it_is_imported_and_with_it_there_is_a_flow_run(tmp_path):

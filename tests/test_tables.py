@@ -40,7 +40,7 @@ def test_a_person_reads_numbers_with_their_uncertainty():
 @pytest.mark.parametrize(
     ("value", "error", "shown"),
     [(1.2345, 0.0321, "1.234 ± 0.032"), (123.4, 12.0, "123 ± 12"), (5.0, 0.0, "5"), (5.0, math.nan, "5 (one seed)"),
-     (math.nan, 1.0, "")],
+     (-0.13721812345, 3e-13, "-0.1372181235 ± 3e-13"), (math.nan, 1.0, "")],
 )  # fmt: skip
 def test_two_digits_of_the_error_say_the_digits_of_the_value(value, error, shown):
     assert with_error(value, error) == shown
@@ -48,14 +48,14 @@ def test_two_digits_of_the_error_say_the_digits_of_the_value(value, error, shown
 
 
 def test_csv_and_json_hold_values_and_nothing_is_lost_in_them():
-    rows = list(csv.DictReader(io.StringIO(FORMATS["csv"](TABLE))))
+    rows = list(csv.DictReader(io.StringIO(FORMATS["csv"]([TABLE]))))
     assert rows[0]["scheme"] == "side | <b>[red]"
     assert (float(rows[0]["xi"]), float(rows[0]["xi_error"])) == (4.567, 0.1234)
     assert (rows[0]["halfway"], rows[0]["halfway_low"], rows[0]["halfway_high"]) == ("120.0", "100.0", "140.0")
     assert (rows[1]["xi"], rows[1]["xi_is_lower_bound"], rows[1]["halfway"]) == ("8.0", "True", "")
     assert rows[0]["types"] == "fold: 3; neimark_sacker: 1"
     assert rows[0]["pulses"] == "1 2 3 5"
-    found = json.loads(FORMATS["json"](TABLE))
+    (found,) = json.loads(FORMATS["json"]([TABLE]))
     assert found["columns"][1] == {"key": "xi", "title": "xi: e-folding", "units": "ring spacings"}
     assert found["rows"][0]["xi"] == {"value": 4.567, "error": 0.1234}
     assert found["rows"][1]["xi"] == {"value": 8.0, "lower_bound": True}
@@ -65,16 +65,24 @@ def test_csv_and_json_hold_values_and_nothing_is_lost_in_them():
     assert found["notes"] == ["xi is that of the last half."]
 
 
+def test_several_tables_are_one_document():
+    other = Table("other", "others", COLUMNS[:1], (("a",),))
+    assert [found["table"] for found in json.loads(FORMATS["json"]([TABLE, other]))] == ["lengths", "other"]
+    first, second = FORMATS["csv"]([TABLE, other]).split("\n\n")
+    assert first.startswith("# lengths: correlation length\nscheme,xi,")
+    assert second == "# other: others\nscheme\na\n"
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_table_without_rows_is_a_table(name):
     empty = Table("empty", "nothing", COLUMNS, ())
-    assert FORMATS[name](empty).strip()
+    assert FORMATS[name]([empty]).strip()
 
 
 def test_text_of_the_user_is_no_markup():
-    assert "side | <b>[red]" in FORMATS["terminal"](TABLE)
-    assert r"side \| &lt;b&gt;[red]" in FORMATS["markdown"](TABLE)
-    assert "<td>side | &lt;b&gt;[red]</td>" in FORMATS["html"](TABLE)
+    assert "side | <b>[red]" in FORMATS["terminal"]([TABLE])
+    assert r"side \| &lt;b&gt;[red]" in FORMATS["markdown"]([TABLE])
+    assert "<td>side | &lt;b&gt;[red]</td>" in FORMATS["html"]([TABLE])
 
 
 def test_a_row_that_does_not_fit_its_columns_is_refused():

@@ -4,7 +4,7 @@ A window is over in microseconds, so threads that wait for each other do not sle
 a while let others have the core between looks. They are threads of the caller and end with the call, so that any
 number of simulations can run at the same time, in processes and threads of whatever origin.
 
-Owns the meeting; what is done between two meetings is in ``windowed``.
+Owns the meeting; what is done between two meetings is the matter of ``windowed``.
 """
 
 # A call of an intrinsic lacks, for the type checker, the context that Numba gives it.

@@ -1,8 +1,12 @@
 """The registry of kinds: a line for each of ours, loaded when asked for; other people's by ``module:name``, or by an
 entry point of the group ``isophase.kinds``."""
 
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
+
+import cloudpickle
 
 from isophase.sweeps.kinds.base import Kind
 
@@ -45,6 +49,34 @@ def kind_named(name: str) -> Kind:
     return _LOADED[name]
 
 
+@dataclass(frozen=True)
+class Parcel:
+    """A kind on its way to a worker: by its name where other processes can import it, else by value too."""
+
+    name: str
+    value: bytes | None = None
+
+    def kind(self) -> Kind:
+        """The kind, in the process where the parcel has come to; UnknownKindError where that lacks what it needs."""
+        if self.value is None:
+            return kind_named(self.name)
+        try:
+            return _unpacked(self.value)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise UnknownKindError(f"kind={self.name!r}: cannot be loaded: {reason}") from error
+
+
+@lru_cache(maxsize=16)  # by value, since a notebook may define a function of the same name anew
+def _unpacked(value: bytes) -> Kind:
+    return cloudpickle.loads(value)
+
+
+def parcel(kind: Kind) -> Parcel:
+    """The parcel of a kind, to be sent."""
+    return Parcel(kind.name, None if kind.importable else cloudpickle.dumps(kind))
+
+
 def _load(name: str) -> Kind:
     at = BUILT_IN.get(name) or next((p.value for p in entry_points(group=ENTRY_POINTS) if p.name == name), name)
     module, _, path = at.partition(":")
@@ -65,4 +97,14 @@ def _load(name: str) -> Kind:
     return found
 
 
-__all__ = ["BUILT_IN", "ENTRY_POINTS", "Kind", "UnknownKindError", "kind_named", "names", "register"]
+__all__ = [
+    "BUILT_IN",
+    "ENTRY_POINTS",
+    "Kind",
+    "Parcel",
+    "UnknownKindError",
+    "kind_named",
+    "names",
+    "parcel",
+    "register",
+]

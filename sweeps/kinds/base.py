@@ -83,11 +83,10 @@ class Kind(abc.ABC):
         """The name by which the kind enters the random stream of its points."""
         return self.name
 
-    def __reduce__(self) -> Any:
-        """On a worker, the kind of this name there."""
-        from isophase.sweeps.kinds import kind_named
-
-        return kind_named, (self.name,)
+    @property
+    def importable(self) -> bool:
+        """Whether other processes find the kind by its name; a script's or a notebook's reaches them by value."""
+        return type(self).__module__ != "__main__"
 
     @abc.abstractmethod
     def template(self, parameters: Any, record: Any) -> xr.Dataset:

@@ -99,13 +99,15 @@ class FunctionKind(Kind):
         return self.function(*args, **kwargs)
 
     def __reduce__(self) -> Any:
-        """On a worker: by import where the function can be imported by its name, else by value."""
+        """Of what it is made: the models of its parameters are made anew."""
+        return FunctionKind, (self.function, self.about)
+
+    @property
+    def importable(self) -> bool:
         found: Any = sys.modules.get(self.function.__module__)
         for part in self.function.__qualname__.split("."):
             found = getattr(found, part, None)
-        if found is self and self.function.__module__ != "__main__":
-            return super().__reduce__()
-        return FunctionKind, (self.function, self.about)
+        return found is self and self.function.__module__ != "__main__"
 
     @property
     def stream(self) -> str:

@@ -146,7 +146,7 @@ class SweepStore:
         return Work(
             self.location,
             str(self.root.attrs["id"]),
-            sweep.kind,
+            sweep.parcel,
             sweep.seed,
             sweep.record.model_dump(mode="json"),
             shard,

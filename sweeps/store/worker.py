@@ -14,7 +14,7 @@ import zarr
 from zarr.core.sync import sync
 from zarr.errors import GroupNotFoundError
 
-from isophase.sweeps.kinds import Kind
+from isophase.sweeps.kinds import Kind, Parcel
 from isophase.sweeps.kinds.base import arrays_of, fitted, scalars_of
 from isophase.sweeps.seeds import point_seed
 from isophase.sweeps.store.layout import Shard, fill_of
@@ -32,7 +32,7 @@ class Work:
 
     location: str
     store_id: str
-    kind: Kind
+    parcel: Parcel
     sweep_seed: int
     record: dict[str, Any]
     shard: Shard
@@ -59,7 +59,7 @@ def compute_shard(work: Work) -> list[Outcome]:
     -------
     The outcomes in the order of the points.
     """
-    kind, shard = work.kind, work.shard
+    kind, shard = work.parcel.kind(), work.shard
     record = kind.record.model_validate(work.record)
     models = [kind.parameters.model_validate(values) for values in work.parameters]
     template = kind.template(models[0], record)
@@ -106,8 +106,9 @@ def _compute_point(
 def shard_bytes(work: Work) -> int:
     """Bytes that a shard takes in the store, compressed; one of failed points alone takes none."""
     total = 0
-    first = work.kind.parameters.model_validate(work.parameters[0])
-    template = work.kind.template(first, work.kind.record.model_validate(work.record))
+    kind = work.parcel.kind()
+    first = kind.parameters.model_validate(work.parameters[0])
+    template = kind.template(first, kind.record.model_validate(work.record))
     for name, variable in arrays_of(template).items():
         array = _array(work, f"{work.shard.group}/{name}")
         at = tuple(o // s for o, s in zip(work.shard.origin, work.shard_shape, strict=True)) + (0,) * len(variable.dims)
