@@ -1,11 +1,13 @@
 """Somebody else's function is a kind of sweep, without a change to this repository."""
 
 import asyncio
+import doctest
 import json
 import os
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -389,6 +391,11 @@ def test_what_python_calls_are_given_is_checked(tmp_path):
 
 def plain():
     return {}
+
+
+def test_the_example_of_the_docstring_runs():
+    found = doctest.testmod(import_module("isophase.sweeps.kinds.function"))
+    assert (found.attempted, found.failed) == (3, 0)
 
 
 def test_a_decorated_function_can_still_be_called():

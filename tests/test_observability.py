@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +134,8 @@ def test_objects_are_counted_alike_on_a_disk_and_in_an_object_store(tmp_path, mo
     on_disk = usage(location)
     assert on_disk.keys() == {"square-6", "(metadata)"}
     bucket = _ObjectStore(obstore.LocalStore(location), read_only=True)
-    monkeypatch.setattr("isophase.sweeps.store.usage.zarr_store", lambda _, read_only: bucket)
+    room = import_module("isophase.sweeps.store.usage")
+    monkeypatch.setattr(room, "zarr_store", lambda _, read_only: bucket)
     assert usage("s3://bucket/s.zarr") == on_disk
 
 
