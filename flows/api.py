@@ -43,7 +43,7 @@ def run(
         holds, the path of one, or the name of a preset.
     axes, fixed, record, seed, title : the sweep of a function, as in a TOML file; arrays and ranges will do for lists.
     store : local path or URL of the result store [results/NAME.zarr].
-    client : a Dask client to run on, of any cluster; the sweep is run by others of its tasks' workers too.
+    client : a Dask client to run on, of whatever cluster; it stays.
     scheduler, workers : without a client, the address of a scheduler, or the number of local worker processes [one per
         core].
     prefect : make a Prefect flow run of it, on the server of ``PREFECT_API_URL`` or on an embedded one. Without, the

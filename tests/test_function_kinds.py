@@ -221,6 +221,15 @@ def test_a_package_installed_beside_ours_brings_its_kind(kind, beside, tmp_path)
     assert unknown.stderr.startswith(f"isophase: error: kind='{kind}': ")
 
 
+def test_the_command_line_finds_a_module_in_the_folder_where_it_is_called(tmp_path):
+    (tmp_path / "mine.py").write_text(LOGISTIC)
+    (tmp_path / "map.toml").write_text('kind = "mine:logistic"\naxes.r = [3.0, 3.5]\n')
+    command = [Path(sys.executable).parent / "isophase", "study", "map.toml", "--store", "s.zarr", "--workers", "1"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=250)
+    assert answer.returncode == 0, answer.stderr
+    assert "2 done, 0 failed" in answer.stdout
+
+
 def test_a_point_that_does_not_fit_what_was_said_of_it_fails_alone_with_its_reason(tmp_path):
     location = str(tmp_path / "s.zarr")
     modes = ["plain", "fails", "long", "text", "more", "list"]
