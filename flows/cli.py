@@ -196,10 +196,8 @@ def _add_serving(commands: Any) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     options = parser().parse_args(arguments)
-    if (
-        str(Path.cwd()) not in sys.path
-    ):  # a kind may be a function of a module in this folder; last, so that it hides none
-        sys.path.append(str(Path.cwd()))
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # a kind may be a function of a module here; last, so that it hides none
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a locale may lack the characters of a title
     # Prefect logs every failure with a traceback; the terminal gets one line from here, the server the whole
