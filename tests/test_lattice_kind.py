@@ -39,7 +39,7 @@ def test_a_shard_holds_no_more_than_its_bytes():
         ({"initial": "vortex_pair", "size": 3}, {}, "vortex_pair"),
         ({"initial": "vortex_pair", "tiling": "chain"}, {}, "vortex_pair"),
         ({"initial": "uniform", "v_low": 0.4}, {}, "v_low=0.4"),
-        ({"dt": 100.0}, {}, "dt=100"),
+        ({"dt": 40.5}, {}, r"dt=40\.5: must be > 0 and at most t_end=40"),
     ],
 )  # fmt: skip
 def test_a_sweep_whose_every_point_must_fail_is_refused(fixed, record, message):

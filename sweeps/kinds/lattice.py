@@ -80,9 +80,7 @@ class LatticeKind(Kind):
     reduction = Located("isophase.analysis.lattices.summary:REDUCTION")
     report = Located("isophase.analysis.lattices.report:REPORT")
     phase: ClassVar[dict[str, str]]  # attributes of the phases
-    numbers: ClassVar[
-        dict[str, tuple[str, dict[str, str]]]
-    ]  # type and attributes of what every point yields without dimension
+    numbers: ClassVar[dict[str, tuple[str, dict[str, str]]]]  # type and attributes of what has no dimension
 
     def group_name(self, parameters: Any) -> str:
         """Lattices of one tiling, size and boundary share a group: one geometry for every measurement of it."""
@@ -138,10 +136,7 @@ class Lattice(LatticeKind):
             raise ValueError(f"dt={parameters.dt}: must be 0 or at least {MIN_DT:g}")
         check_scheme(**parameters.scheme())
         if parameters.dt:
-            shortest = max(2, parameters.ring_size - parameters.size_spread)
-            check_step(
-                parameters.dt, record.t_end + tail(shortest, parameters.delay, parameters.v_low), parameters.delay
-            )
+            check_step(parameters.dt, record.t_end, parameters.delay)
         if parameters.graph == "small_world":
             if (parameters.sharing, parameters.tiling) != ("weak", "chain"):
                 raise ValueError(
