@@ -21,6 +21,24 @@ class Summaries:
     across: Mapping[str, xr.Dataset] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """One measurement with all that it brings; a science's reduction and report go over a list of them.
+
+    Attributes
+    ----------
+    measure : ``(dataset, summary) -> variables to add``: the recorded scheme (or seed, where these are measured one by
+        one), and what was measured of it before.
+    names : units of every variable and dimension that it adds; "" where a unit makes no sense, "time" for those of the
+        sample times.
+    figures : ``{name: draw}``, each from the summaries of all groups by name.
+    """
+
+    measure: Callable[[xr.Dataset, xr.Dataset], xr.Dataset]
+    names: Mapping[str, str]
+    figures: Mapping[str, Callable[[Mapping[str, xr.Dataset]], Figure]] = field(default_factory=dict)
+
+
 def _no_names(template: xr.Dataset) -> Mapping[str, str]:
     return {}
 

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from isophase.analysis.statistics import flags, jackknife_error, present_seeds, student, trapezoid_weights
+from isophase.analysis.base import Measurement
+from isophase.analysis.lattices import figures as plots
+from isophase.analysis.statistics import flags, is_flag, jackknife_error, present_seeds, student, trapezoid_weights
 
 POWER_LAW, CURVED, NO_UNCERTAINTY, NO_WINDOW, NOT_DEFINED = range(5)
 STATES = ("power_law", "curved", "no_uncertainty", "no_window", "not_defined")
@@ -179,3 +181,26 @@ def _fit(xi: np.ndarray, weight: np.ndarray, log_t: np.ndarray, t_max: np.ndarra
     spanned = weight.sum(axis=-1) > 0
     span = np.log(np.where(spanned, t_max, 1.0)) - np.log(np.where(spanned, t_min, 1.0))
     return slope, 2 * curvature * span
+
+
+def _of_summary(dataset: xr.Dataset, summary: xr.Dataset) -> xr.Dataset:
+    """The growth of the headline length, which has to settle for its window to end there."""
+    settles_at = summary["xi_inf"].where(~is_flag(summary["state"], "not_steady"))
+    return growth_exponent(summary["xi"], summary["xi_without"], side=summary.attrs["side"], xi_inf=settles_at)
+
+
+GROWTH = Measurement(
+    _of_summary,
+    names={
+        "growth_exponent": "1",
+        "growth_exponent_error": "1",
+        "growth_exponent_low": "1",
+        "growth_exponent_high": "1",
+        "growth_exponent_change": "1",
+        "growth_exponent_change_error": "1",
+        "growth_t_min": "time",
+        "growth_t_max": "time",
+        "growth_state": "",
+    },
+    figures={"growth": plots.growth},
+)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import xarray as xr
 
+from isophase.analysis.lattices.measurements import MEASUREMENTS
+
 SPACINGS = "ring spacings"
 SUFFIXES = {"efold": "", "fit": "_fit", "second_moment": "_second_moment"}
 """What follows the names that an estimator of the correlation length has its own of: that by e-folding needs none."""
@@ -39,15 +41,6 @@ ONCE = {
     "defined": "1",
     "wavenumber_row": "rad per ring spacing",
     "wavenumber_col": "rad per ring spacing",
-    "growth_exponent": "1",
-    "growth_exponent_error": "1",
-    "growth_exponent_low": "1",
-    "growth_exponent_high": "1",
-    "growth_exponent_change": "1",
-    "growth_exponent_change_error": "1",
-    "growth_t_min": "time",
-    "growth_t_max": "time",
-    "growth_state": "",
 }
 ACROSS = {
     "size": SPACINGS,
@@ -77,6 +70,8 @@ def names(template: xr.Dataset) -> Mapping[str, str]:
         added |= {f"{name}{kind}{part}": "1" for name in PER_MAP for part in ("", "_error")}
     if "switching_rate" in template:
         added["switching_rate_error"] = str(template["switching_rate"].attrs.get("units", ""))
+    for measurement in MEASUREMENTS:
+        added |= measurement.names
     return {n: time if units == "time" else units for n, units in added.items() if n not in template.variables}
 
 

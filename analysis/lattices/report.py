@@ -12,6 +12,7 @@ import xarray as xr
 
 from isophase.analysis.base import Figures, Report, Summaries
 from isophase.analysis.lattices import figures as plots
+from isophase.analysis.lattices.measurements import MEASUREMENTS
 from isophase.analysis.lattices.sizes import FAMILIES
 from isophase.analysis.schemes import numeric_axes, parameters, schemes
 from isophase.analysis.tables import Cell, Column, Estimate, Table
@@ -56,8 +57,8 @@ def tables(summaries: Summaries) -> list[Table]:
 def figures(summaries: Summaries, tree: xr.DataTree) -> Figures:
     """Every figure that these summaries have, by name; ``phases-GROUP`` draw the trajectories in ``tree``."""
     groups = dict(summaries.groups)
-    found: Figures = {
-        "growth": partial(plots.growth, groups),
+    found: Figures = {name: partial(draw, groups) for of in MEASUREMENTS for name, draw in of.figures.items()}
+    found |= {
         "steady": partial(plots.steady, groups),
         "correlations": partial(plots.correlations, groups),
         "evolution": partial(plots.evolution, groups),

@@ -17,11 +17,11 @@ from isophase.analysis.lattices.correlation_length import correlation_length
 from isophase.analysis.lattices.defects import defects
 from isophase.analysis.lattices.domains import domains
 from isophase.analysis.lattices.graph_correlation import graph_correlation, graph_pairs
-from isophase.analysis.lattices.growth import growth_exponent
+from isophase.analysis.lattices.measurements import MEASUREMENTS
 from isophase.analysis.lattices.names import PER_MAP, SUFFIXES, names, suffixed
 from isophase.analysis.lattices.order_parameter import order_parameter, relative_to_wave
 from isophase.analysis.lattices.sizes import over_sizes
-from isophase.analysis.lattices.steady_state import BEYOND_HALF, NOT_STEADY, STEADY, steady_state
+from isophase.analysis.lattices.steady_state import BEYOND_HALF, STEADY, steady_state
 from isophase.analysis.lattices.structure_factor import structure_factor
 from isophase.analysis.schemes import parameters
 from isophase.analysis.statistics import is_flag, mean_over_seeds
@@ -104,7 +104,10 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
 
     summary, side = _lengths(correlation, structure, scheme)
     summary["time"].attrs.update(dataset["time"].attrs)  # apply_ufunc drops them, and what is a time has their units
+    summary.attrs["side"] = side
     _settle(summary, side)
+    for measurement in MEASUREMENTS:
+        summary.update(measurement.measure(dataset, summary))
     summary.update(mean_over_seeds(per_map.where(correlation["defined"] > 0)))
     summary.update(structure[["wavenumber_row", "wavenumber_col"]])
     summary["n_seeds"] = done.sum().assign_attrs(units="1", long_name="seeds that are done")
@@ -225,7 +228,7 @@ def _lengths(correlation: xr.Dataset, structure: xr.Dataset, scheme: Mapping[str
 
 
 def _settle(summary: xr.Dataset, side: int) -> None:
-    """Add the steady state of every length, and the growth of the headline one."""
+    """Add the steady state of every length."""
     for suffix in SUFFIXES.values():
         longer = summary[f"xi{suffix}_reason"] == LONGER
         settled = steady_state(summary[f"xi{suffix}"], summary[f"xi{suffix}_without"], side, longer)
@@ -233,8 +236,6 @@ def _settle(summary: xr.Dataset, side: int) -> None:
     bound = summary["xi_lower_bound"].max("time", keep_attrs=True).where(summary["state"] == BEYOND_HALF)
     summary["xi_inf_lower_bound"] = bound
     summary["steady"] = (summary["state"] == STEADY).assign_attrs(long_name="the correlation length is steady")
-    settles_at = summary["xi_inf"].where(summary["state"] != NOT_STEADY)
-    summary.update(growth_exponent(summary["xi"], summary["xi_without"], side=side, xi_inf=settles_at))
 
 
 def _concat(parts: list[xr.Dataset], dim: str) -> xr.Dataset:

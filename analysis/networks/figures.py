@@ -23,6 +23,7 @@ from isophase.analysis.networks.finished import (
     quantiles_along,
 )
 from isophase.analysis.networks.learning_phases import TD_TRANSITION
+from isophase.analysis.networks.measurements import MEASUREMENTS
 from isophase.analysis.networks.oscillator import gradient
 from isophase.analysis.networks.training import oscillates
 from isophase.analysis.schemes import parameters, schemes
@@ -56,6 +57,7 @@ def figures(summaries: Summaries, tree: Any = None) -> Figures:
     found: Figures = {name: partial(_first_panels, draw, of) for name, (draw, of) in wanted.items() if of}
     if len(shown) > 1:
         found["schemes"] = partial(schemes_compared, shown)
+    found |= {name: partial(draw, summaries.groups) for of in MEASUREMENTS for name, draw in of.figures.items()}
     return found | {name: partial(state_diagram, tasks) for name, tasks in automata(summaries.groups)}
 
 

@@ -19,6 +19,7 @@ from isophase.analysis.networks.fixed_points import choose_starts, continue_fixe
 from isophase.analysis.networks.last_network import LastNetwork, jacobian_at, network, step_of
 from isophase.analysis.networks.learning_phases import UNITS as PHASE_UNITS
 from isophase.analysis.networks.learning_phases import learning_phases
+from isophase.analysis.networks.measurements import MEASUREMENTS
 from isophase.analysis.schemes import parameters
 from isophase.analysis.statistics import flags, wilson
 from isophase.kernels.training_run import WEIGHTS
@@ -95,7 +96,8 @@ def measure(dataset: xr.Dataset, again: Again | None = None) -> xr.Dataset:
     for name, recorded in FINAL.items():
         measured[name] = dataset[recorded].isel(checkpoint=-1, drop=True)
     measured.update(_fixed_points(dataset, again))
-    measured["modulus_at_halfway"] = _at(measured["leading_modulus"], measured["td_halfway"])
+    for measurement in MEASUREMENTS:
+        measured.update(measurement.measure(dataset, measured))
     return measured.expand_dims("seed")
 
 
@@ -106,7 +108,9 @@ def names(template: xr.Dataset) -> dict[str, str]:
     added = dict(PHASE_UNITS)
     added |= {f"then_{name}": units for name, units in PHASE_UNITS.items()}
     added |= dict.fromkeys(FINAL, "1")
-    added |= of_symbol | {"eigenvalue": "", "modulus_at_halfway": "1"}
+    added |= of_symbol | {"eigenvalue": ""}
+    for measurement in MEASUREMENTS:
+        added |= measurement.names
     added |= {f"first_{name}": of_symbol[name] for name in EVENT} | {"first_bifurcation_symbol": "1"}
     added |= last_network.UNITS
     added |= {name: attrs["units"] for name, attrs in OVER_SEEDS.items()} | {"outcome": ""} | BY_THE_FLOW
@@ -115,13 +119,6 @@ def names(template: xr.Dataset) -> dict[str, str]:
         added |= {f"{name}{end}": units for end in INTERVAL}
     held = {*template.variables, *template.dims}
     return {name: units for name, units in added.items() if name not in held}
-
-
-def _at(values: xr.DataArray, iteration: xr.DataArray) -> xr.DataArray:
-    """Values over ``checkpoint``, interpolated linearly at an iteration; NaN for never."""
-    found = values.interp(checkpoint=iteration) if np.isfinite(iteration) else values.isel(checkpoint=0) * np.nan
-    text = f"{values.attrs['long_name']} when half is learned"
-    return found.drop_vars("checkpoint").assign_attrs(long_name=text, units=values.attrs["units"])
 
 
 def _phases(dataset: xr.Dataset) -> xr.Dataset:
