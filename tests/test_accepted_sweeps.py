@@ -148,7 +148,7 @@ def training(**then):
 
 
 def flipflops(values, zipped=None, record=None, **fixed):
-    drawn = sweeps("flipflop", TRAINED | values, record or training(), zipped)
+    drawn = sweeps("flipflop", TRAINED | values, training() if record is None else record, zipped)
     small = {"batch": 3, "length": 5, "n_hidden": 2}
     return drawn.map(lambda t: t | {"fixed": small | t["fixed"] | fixed, "record": {"checkpoints": 2} | t["record"]})
 

@@ -160,7 +160,7 @@ def test_a_wrong_value_is_named_wherever_on_its_axis_it_stands(axes, message):
     assert str(refused.value) == message
 
 
-@pytest.mark.parametrize("kind", map(kind_named, BUILT_IN), ids=BUILT_IN)
+@pytest.mark.parametrize("kind", [kind_named(name) for name in BUILT_IN], ids=BUILT_IN)
 def test_every_parameter_is_checked_by_its_field_alone(kind):
     """The values of a long axis are checked by their field, without the model; combinations are for ``check``."""
     decorators = kind.parameters.__pydantic_decorators__
