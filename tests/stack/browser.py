@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 def picture_of(url: str, picture: Path, script: str = "", seconds: float = 8.0) -> str:
     """Write a PNG of a page; returns the page's text. ``script`` runs before those of the page."""
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # the browser ends after its last write
         process = subprocess.Popen(
             ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
              f"--user-data-dir={profile}", "--window-size=1400,900", "about:blank"],
