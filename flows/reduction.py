@@ -84,7 +84,7 @@ def reduce_points(store: str, connect: Connect, run_blocks: RunBlocks, refine: b
 
     Raises
     ------
-    StoreError : nothing is there, nothing is done yet, or nothing of it could be reduced.
+    StoreError : nothing is there, nothing is done yet, nothing of it could be reduced, or a part could not be refined.
     SweepError : points of this kind cannot be refined.
     """
     store = resolve(store)
@@ -120,8 +120,9 @@ def reduce_points(store: str, connect: Connect, run_blocks: RunBlocks, refine: b
         summaries = {name: summaries[name] for name in groups if name in summaries}
         for failure in failures:
             print(f"left out: {failure.part}: {failure.error}\n{failure.traceback}", file=sys.stderr)
-        if not summaries:
-            raise StoreError(f"store {store}: nothing could be reduced: {failures[0].part}: {failures[0].error}")
+        if not summaries or (refine and failures):  # a refined summary that lacks parts would be a loss
+            what = "could not be refined, and is as it was" if refine else "nothing could be reduced"
+            raise StoreError(f"store {store}: {what}: {failures[0].part}: {failures[0].error}")
         across, failed_across = reduce_across(reduction, summaries)
         write_summaries(store, summaries | across)
     return ReduceSummary(store, tuple(summaries), (*failures, *failed_across))

@@ -345,6 +345,33 @@ def test_a_kind_of_somebody_elses_is_used_by_its_name(tmp_path):
     assert reduce_serially(location) == []
 
 
+def value_of(dataset, again):
+    """A measurement of one seed, which looks again where it is asked to."""
+    return (dataset if again is None else again(np.array([1])))[["y"]].expand_dims(seed=[int(dataset["seed"])])
+
+
+class Refined(Doubled):
+    """A kind that can be run again, but not its second seed."""
+
+    name = f"{__name__}:Refined"
+    reduction = isophase.Reduction(lambda measured: measured, measure=value_of)
+
+    def run_again(self, parameters, seed, record, checkpoints):
+        if parameters.seed == 1:
+            raise ValueError("another processor, other bits")
+        return 10 * self.run_point(parameters, seed, record)
+
+
+def test_a_store_that_cannot_be_refined_keeps_its_summary(tmp_path):
+    location = str(tmp_path / "s.zarr")
+    run_serially(location, sweep_of(Refined.name, fixed={"rate": 2.0}, axes={"seed": [0, 1]}))
+    with Client(processes=False, dashboard_address=None, set_as_default=False) as client:
+        assert isophase.reduce(location, client=client).failures == ()
+        with pytest.raises(StoreError, match=r"could not be refined, and is as it was: 2\.0: seed=1: Val"):
+            isophase.reduce(location, client=client, refine=True)
+    np.testing.assert_array_equal(isophase.open(location)["summary/2.0"].y, [[0.0, 2.0], [0.0, 2.0]])
+
+
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
