@@ -39,6 +39,7 @@ def test_a_shard_holds_no_more_than_its_bytes():
         ({"initial": "vortex_pair", "size": 3}, {}, "vortex_pair"),
         ({"initial": "vortex_pair", "tiling": "chain"}, {}, "vortex_pair"),
         ({"initial": "uniform", "v_low": 0.4}, {}, "v_low=0.4"),
+        ({}, {"t_end": 3.0, "spacing": "log"}, r"t_end=3\.0: must be beyond the first sample at 3 tau"),
         ({"dt": 40.5}, {}, r"dt=40\.5: must be > 0 and at most t_end=40"),
     ],
 )  # fmt: skip

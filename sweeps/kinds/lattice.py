@@ -135,6 +135,11 @@ class Lattice(LatticeKind):
         if 0 < parameters.dt < MIN_DT:
             raise ValueError(f"dt={parameters.dt}: must be 0 or at least {MIN_DT:g}")
         check_scheme(**parameters.scheme())
+        times = record.times()
+        if len(times) > 1 and times[0] >= times[-1]:
+            raise ValueError(
+                f"t_end={record.t_end}: must be beyond the first sample at {times[0]:g} tau; give t_start below it"
+            )
         if parameters.dt:
             check_step(parameters.dt, record.t_end, parameters.delay)
         if parameters.graph == "small_world":
