@@ -17,8 +17,6 @@ from isophase.flows.report import StoreReport, report_of
 from isophase.sweeps.kinds import Kind
 from isophase.sweeps.sweep import Sweep, SweepError, from_definition, load, parse
 
-SECTIONS = ("axes", "fixed", "record", "seed", "title")  # of a sweep, that stand beside a kind
-
 
 def run(
     target: Any,

@@ -218,12 +218,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), 2)
     except StoreError as error:
         return _fail(str(error), 3)
-    except BrokenPipeError:  # whoever read what is printed has enough of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         interrupt.end()
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and options.command in LOOKING:  # its reader has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         if interrupt.requested.is_set():  # Prefect's client found its server gone before the run had ended
             interrupt.end()
         if os.environ.get("ISOPHASE_DEBUG"):
@@ -502,6 +502,7 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
+LOOKING = ("report", "compare", "status", "presets", "show")  # commands that leave nothing half done
 COMMANDS = {
     "run": _run,
     "reduce": _reduce,

@@ -53,9 +53,14 @@ def cluster(
     Raises
     ------
     ClusterError : nothing answers at the address, the scheduler there has no workers and gets none, or a worker's
-        packages are of other versions than those here.
+        packages are of other versions than those here; or what is given contradicts itself.
     """
+    if workers is not None and workers < 1:
+        raise ClusterError(f"workers={workers}: must be at least 1")
     if client is not None:
+        if scheduler is not None or workers is not None:
+            given = f"scheduler={scheduler!r}" if scheduler is not None else f"workers={workers}"
+            raise ClusterError(f"{given}: must not be given beside a client, which has its own workers")
         if client.asynchronous:
             raise ClusterError("client: is asynchronous; must be one that was made without asynchronous=True")
         if client.status != "running":
@@ -144,7 +149,7 @@ def _script_apart() -> Iterator[None]:
     Nothing of it is missing there: what it defines reaches workers by value.
     """
     main = sys.modules["__main__"]
-    hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    hidden = {name: value for name in ("__file__", "__spec__") if (value := getattr(main, name, None)) is not None}
     for name in hidden:
         setattr(main, name, None)
     try:

@@ -3,8 +3,9 @@
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import xarray as xr
@@ -25,12 +26,17 @@ class StoreReport:
     ----------
     store : its location.
     tables : by their keys.
-    figures : by name; each is drawn, as a matplotlib figure, when it is called.
+    choose_figures : gives ``figures``.
     """
 
     store: str
     tables: dict[str, Table]
-    figures: Figures
+    choose_figures: Callable[[], Figures]
+
+    @cached_property
+    def figures(self) -> Figures:
+        """Figures by name; each is drawn, as a matplotlib figure, when it is called."""
+        return self.choose_figures()
 
     def __str__(self) -> str:
         return terminal(list(self.tables.values()))
@@ -48,33 +54,38 @@ def report_of(store: str | os.PathLike[str]) -> StoreReport:
     """
     location = resolve(store)
     report: Report = kind_of(location).report
+    summaries = _read(location)
+    tables = {table.key: table for table in report.tables(summaries)}
+    return StoreReport(location, tables, lambda: report.figures(summaries, open_store(location)))
+
+
+def _read(location: str) -> Summaries:
+    """The summaries of a store, with a note where they are older than its points."""
     summaries = summaries_of(location)
     if is_stale(location):
         note = f"note: store {location} has grown since it was reduced; run `isophase reduce {location}`"
         print(note, file=sys.stderr)
-    tables = {table.key: table for table in report.tables(summaries)}
-    return StoreReport(location, tables, report.figures(summaries, open_store(location)))
+    return summaries
 
 
-def show(report: StoreReport, figures: str | None = None, form: str = "terminal") -> tuple[list[Path], int]:
+def show(report: StoreReport, figures: str | None = None) -> tuple[list[Path], int]:
     """Print the tables of a report, draw its figures, and say where everything is.
 
     Parameters
     ----------
     figures : folder of the figures; None: the store's path with ``.figures``, in this folder for a URL.
-    form : format of the tables, one of ``flows.formats.FORMATS``.
 
     Returns
     -------
     Paths of the figures, and the number of those that could not be drawn.
     """
-    print_tables(list(report.tables.values()), form)
-    paths, failed = draw(report.figures, Path(figures) if figures else figures_folder(report.store))
-    if form == "terminal":
-        for path in paths:
-            print(f"figure  {path}")
-        print("open the results with")
-        print(f'  import isophase; tree = isophase.open("{report.store}"); print(tree)')
+    print_tables(list(report.tables.values()))
+    folder = Path(figures) if figures else figures_folder(report.store)
+    paths, failed = draw(lambda: report.figures, folder)
+    for path in paths:
+        print(f"figure  {path}")
+    print("open the results with")
+    print(f'  import isophase; tree = isophase.open("{report.store}"); print(tree)')
     return paths, failed
 
 
@@ -101,10 +112,11 @@ def compare(stores: Sequence[str], figures: str) -> tuple[list[Path], int]:
                 f"kind {kind_of(locations[0]).name!r} of {locations[0]}"
             )
         title = stem if stems.count(stem) == 1 else location
-        groups |= {f"{title}: {name}": summary for name, summary in summaries_of(location).groups.items()}
-    assert reports[0].beside is not None
+        groups |= {f"{title}: {name}": summary for name, summary in _read(location).groups.items()}
+    beside = reports[0].beside
+    assert beside is not None
     print_tables(reports[0].tables(Summaries(groups)))
-    paths, failed = draw(reports[0].beside(Summaries(groups)), Path(figures))
+    paths, failed = draw(lambda: beside(Summaries(groups)), Path(figures))
     for path in paths:
         print(f"figure  {path}")
     return paths, failed
@@ -117,12 +129,17 @@ def print_tables(tables: Sequence[Table], form: str = "terminal") -> None:
     print(FORMATS[form](tables))
 
 
-def draw(figures: Figures, folder: Path) -> tuple[list[Path], int]:
+def draw(choose: Callable[[], Figures], folder: Path) -> tuple[list[Path], int]:
     """Draw figures into a folder that is made where it is missing, as PNG; returns their paths, and how many failed.
 
-    A figure that fails is said with its traceback, and costs no other.
+    A figure that fails is said with its traceback, and costs no other; so does choosing them, which counts as one.
     """
     paths, failed = [], 0
+    try:
+        figures = choose()
+    except Exception:
+        print(f"the figures could not be chosen:\n{traceback.format_exc()}", file=sys.stderr)
+        return [], 1
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, function in figures.items():

@@ -22,7 +22,7 @@ import xarray as xr
 from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
 
 from isophase.sweeps.kinds import Kind, Parcel, UnknownKindError, kind_named, names, parcel, register
-from isophase.sweeps.kinds.base import KEPT, Parameters, Record, arrays_of
+from isophase.sweeps.kinds.base import KEPT, Parameters, Record, arrays_of, recorded_floats
 
 MAX_POINTS = 1_000_000  # the status of a group is held in memory by the flow, and a million is 11 days at one a second
 MAX_GROUPS = 1000  # every group is a folder of arrays that the flow opens when it starts
@@ -309,10 +309,11 @@ def parse(table: Mapping[str, Any], name: str = "sweep", where: str = "the sweep
         _check_groups(sweep, where)
         _check_names(sweep, where)
         for group in sweep.groups():
+            records = recorded_floats(group.template)
             for index, _ in group.distinct_points():
                 point = group.point(index)
                 kind.check(point, record)
-                if (need := kind.cost(point, record).nbytes) > have:
+                if (need := kind.cost(point, record).nbytes + records) > have:
                     raise ValueError(
                         f"{group.name}: a point takes about {need:,} bytes of memory; must be at most the {have:,} of "
                         "this machine"

@@ -89,11 +89,11 @@ LATTICES = sweeps(
         "combine": ["sum", "mean"],
         "initial": ["pulse", "random", "uniform", "plane_wave", "vortex_pair", "two_half_planes"],
         "delay": [0.0, 0.01, 0.3],
-        "dt": [0.0, 0.01, 30.0],
+        "dt": [0.0, 0.0, 0.01, 30.0],
         "v_low": [0.05, 0.2, 0.4],
-        "graph": ["tiling", "small_world"],
+        "graph": ["tiling", "tiling", "tiling", "small_world"],
         "neighbours": [2, 4],
-        "size_spread": [0, 1],
+        "size_spread": [0, 0, 0, 1],
     },
     TIMES,
     SCHEMES,
@@ -210,4 +210,4 @@ def test_what_is_accepted_is_run_reduced_and_reported(drawn, examples):
         accepted.append(check(table))
 
     over_sweeps()
-    assert np.mean(accepted) > 0.05, "too few of the sweeps that were drawn are accepted for this test to say anything"
+    assert np.mean(accepted) > 0.1, "too few of the sweeps that were drawn are accepted for this test to say anything"

@@ -4,6 +4,7 @@ import asyncio
 import doctest
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -449,6 +450,28 @@ def test_a_sweep_from_a_table_a_path_and_a_preset_are_one(tmp_path):
     assert by_path.done == by_table.done == 2
     a, b = (isophase.open(tmp_path / f"{name}.zarr")["states-4"].to_dataset() for name in "ab")
     equal_but_for_time(a, b)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [({"workers": 0}, "workers=0: must be at least 1"), ({"workers": -2}, "workers=-2: must be at least 1"),
+     ({"scheduler": "tcp://127.0.0.1:1"}, "scheduler='tcp://127.0.0.1:1': must not be given beside a client"),
+     ({"workers": 2}, "workers=2: must not be given beside a client")],
+)  # fmt: skip
+def test_where_to_run_must_not_contradict_itself(where, message, tmp_path):
+    with Client(processes=False, dashboard_address=None, set_as_default=False) as client:
+        where = where if "at least" in message else {**where, "client": client}
+        with pytest.raises(ClusterError, match=re.escape(message)):
+            isophase.run(square, axes={"x": [1.0]}, store=tmp_path / "s.zarr", **where)
+
+
+def test_a_module_that_cannot_be_imported_is_refused_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SweepError, match=r"kind='broken:f': cannot be imported: SyntaxError: "):
+        parse({"kind": "broken:f"})
+    with pytest.raises(SweepError, match=r"kind='\.broken:f': cannot be imported: TypeError: "):
+        parse({"kind": ".broken:f"})
 
 
 def test_a_client_that_is_asynchronous_is_refused(tmp_path):

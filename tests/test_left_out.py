@@ -73,13 +73,25 @@ def test_a_figure_that_fails_costs_neither_the_tables_nor_the_other_figures(tmp_
         raise ZeroDivisionError("no such hop")
 
     table = Table("t", "a table", (Column("x", "x"),), ((1,),))
-    paths, failed = show(StoreReport("s.zarr", {"t": table}, {"bad": fails, "good": Figure}), str(tmp_path / "f"))
+    figures = {"bad": fails, "good": Figure}
+    paths, failed = show(StoreReport("s.zarr", {"t": table}, lambda: figures), str(tmp_path / "f"))
     assert failed == 1
     assert [path.name for path in paths] == ["good.png"]
     captured = capsys.readouterr()
     assert "a table" in captured.out
     assert "figure bad could not be drawn" in captured.err
     assert "ZeroDivisionError: no such hop" in captured.err
+
+
+def test_figures_that_cannot_even_be_chosen_cost_no_table(tmp_path, capsys):
+    def fails():
+        raise ZeroDivisionError("no such axis")
+
+    table = Table("t", "a table", (Column("x", "x"),), ((1,),))
+    assert show(StoreReport("s.zarr", {"t": table}, fails), str(tmp_path / "f")) == ([], 1)
+    captured = capsys.readouterr()
+    assert "a table" in captured.out
+    assert "ZeroDivisionError: no such axis" in captured.err
 
 
 def test_tables_are_printed_before_a_figure_is_drawn(tmp_path, capsys, monkeypatch):

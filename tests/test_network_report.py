@@ -22,19 +22,10 @@ from isophase.analysis.tables import Estimate
 from isophase.kernels.automata import task_from
 from isophase.sweeps.sweep import parse
 from tests.serial import run_serially
+from tests.test_flipflop import TOGGLE
 
 TINY = {"length": 12, "batch": 4, "n_hidden": 3}
 BRIEF = {"iterations": 12, "checkpoints": 2, "heldout": 8, "probe": 6}
-TOGGLE = {
-    "states": ["off", "dim", "on"],
-    "symbols": ["wait", "press"],
-    "null": "wait",
-    "clock": {"kind": "relative", "threshold": 2},
-    "theta0": {"off": {"wait": "off", "press": "dim"}, "dim": {"wait": "dim", "press": "on"},
-               "on": {"wait": "on", "press": "off"}},
-    "theta1": {"off": {"wait": "off", "press": "on"}, "dim": {"wait": "dim", "press": "off"},
-               "on": {"wait": "on", "press": "on"}},
-}  # fmt: skip
 FORMULAS = {
     "states": ["$x", "$y^", "_"],
     "symbols": ["$a", "$^"],

@@ -112,3 +112,5 @@ def test_a_store_that_has_grown_since_it_was_reduced_is_shown_with_a_note(tmp_pa
     run_serially(location, from_definition(definition))
     report_of(location)
     assert "domains.zarr has grown since it was reduced" in capsys.readouterr().err
+    compare([location], str(tmp_path / "compare"))
+    assert "domains.zarr has grown since it was reduced" in capsys.readouterr().err

@@ -88,8 +88,8 @@ def _load(name: str) -> Kind:
         found = import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise UnknownKindError(f"kind={name!r}: cannot be imported: {error}") from None
+    except Exception as error:  # whatever somebody else's module raises
+        raise UnknownKindError(f"kind={name!r}: cannot be imported: {type(error).__name__}: {error}") from error
     if isinstance(found, type) and issubclass(found, Kind):
         found = found()
     if not isinstance(found, Kind):

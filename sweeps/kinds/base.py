@@ -34,7 +34,7 @@ class Record(Strict):
 
 
 class Cost(NamedTuple):
-    """What one point takes while it runs: seconds of one core, and bytes of memory."""
+    """What one point takes while it runs: seconds of one core, and bytes of memory beside what it records."""
 
     seconds: float
     nbytes: int

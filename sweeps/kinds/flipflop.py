@@ -11,7 +11,7 @@ from pydantic import Field
 
 from isophase.kernels import training_run
 from isophase.kernels.automata import TimedAutomaton, task_from
-from isophase.sweeps.kinds.base import Cost, Kind, Located, Parameters, Record, recorded_floats, variable
+from isophase.sweeps.kinds.base import Cost, Kind, Located, Parameters, Record, variable
 
 SECONDS_PER_UNIT = 4e-9  # of a hidden unit of one sequence, per gate, step and iteration; one core
 SECONDS_PER_WEIGHT = 1e-10  # of a recurrent weight in one sequence, per step and iteration; one core
@@ -200,7 +200,7 @@ class Flipflop(Kind):
         sequences = training_run.PIECE * parameters.length * parameters.batch * 4
         states = 4 * len(training_run.GATES[parameters.cell]) * parameters.length * parameters.n_hidden
         held = states * (4 * parameters.batch + record.heldout)
-        return Cost(seconds, sequences + held + recorded_floats(self.template(parameters, record)))
+        return Cost(seconds, sequences + held)
 
     def work(self, record: FlipflopRecord, scalars: Mapping[str, Any]) -> float:
         return float(record.iterations + record.then_iterations)

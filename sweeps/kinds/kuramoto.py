@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from pydantic import Field
 
-from isophase.sweeps.kinds.base import Cost, Parameters, recorded_floats
+from isophase.sweeps.kinds.base import Cost, Parameters
 from isophase.sweeps.kinds.lattice import LatticeKind, LatticeRecord
 
 SECONDS_PER_OSCILLATOR_AND_STEP = 1.2e-7  # four stages of Runge-Kutta, one core
@@ -56,7 +56,7 @@ class Kuramoto(LatticeKind):
         rate = expected_rate(parameters.frequencies, parameters.width, number, parameters.coupling, sides)
         steps = max(record.t_end / step_of(rate), record.samples)
         seconds = 0.01 + SECONDS_PER_OSCILLATOR_AND_STEP * number * steps
-        return Cost(seconds, BYTES_PER_OSCILLATOR * number + recorded_floats(self.template(parameters, record)))
+        return Cost(seconds, BYTES_PER_OSCILLATOR * number)
 
     def work(self, record: LatticeRecord, scalars: Mapping[str, Any]) -> float:
         return record.t_end / float(scalars["dt"])

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from pydantic import Field
 
-from isophase.sweeps.kinds.base import Cost, Kind, Located, Parameters, Record, recorded_floats, variable
+from isophase.sweeps.kinds.base import Cost, Kind, Located, Parameters, Record, variable
 
 SWITCHES_PER_NEURON_AND_TAU = 0.65  # rings of 4 to 16 in the square schemes make 0.5 to 0.75
 SWITCHES_PER_SECOND = 6e6  # the kernel with phases recorded, one core
@@ -122,6 +122,14 @@ class Lattice(LatticeKind):
         "n_neurons": ("int64", {"long_name": "neurons of the lattice", "units": "1"}),
     }
 
+    def check_record(self, record: LatticeRecord) -> None:
+        super().check_record(record)
+        times = record.times()
+        if len(times) > 1 and times[0] >= times[-1]:
+            raise ValueError(
+                f"t_end={record.t_end}: must be beyond the first sample at {times[0]:g} tau; give t_start below it"
+            )
+
     def check(self, parameters: LatticeParameters, record: LatticeRecord) -> None:
         from isophase.kernels.lattice import check_scheme
         from isophase.kernels.lattice.fixed_step import check_step
@@ -135,11 +143,6 @@ class Lattice(LatticeKind):
         if 0 < parameters.dt < MIN_DT:
             raise ValueError(f"dt={parameters.dt}: must be 0 or at least {MIN_DT:g}")
         check_scheme(**parameters.scheme())
-        times = record.times()
-        if len(times) > 1 and times[0] >= times[-1]:
-            raise ValueError(
-                f"t_end={record.t_end}: must be beyond the first sample at {times[0]:g} tau; give t_start below it"
-            )
         if parameters.dt:
             check_step(parameters.dt, record.t_end, parameters.delay)
         if parameters.graph == "small_world":
@@ -165,7 +168,6 @@ class Lattice(LatticeKind):
         number = neurons(parameters)
         t_end = record.t_end + tail(parameters.ring_size, parameters.delay, parameters.v_low)
         nbytes = memory_bytes(number, parameters.delay, parameters.dt, t_end, record.samples)
-        nbytes += recorded_floats(self.template(parameters, record))
         if parameters.dt:
             return Cost(0.1 + SECONDS_PER_NEURON_AND_STEP * number * record.t_end / parameters.dt, nbytes)
         switches = SWITCHES_PER_NEURON_AND_TAU * number * record.t_end

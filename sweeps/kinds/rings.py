@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from pydantic import Field
 
-from isophase.sweeps.kinds.base import Cost, Kind, Located, Parameters, Record, recorded_floats, variable
+from isophase.sweeps.kinds.base import Cost, Kind, Located, Parameters, Record, variable
 
 SWITCHES_PER_SECOND = 3.5e6  # exact kernel, events sorted and searched for orbits, one core
 SWITCHES_PER_NEURON_AND_TAU = 0.6
@@ -88,7 +88,7 @@ class Rings(Kind):
         run_time = min(REPEATED * record.t_end, 100.0 + RUN_PER_NEURON * size**2)
         return Cost(
             0.05 + SWITCHES_PER_NEURON_AND_TAU * states * size * run_time / SWITCHES_PER_SECOND,
-            BYTES_PER_NEURON * states * size + recorded_floats(self.template(parameters, record)),
+            BYTES_PER_NEURON * states * size,
         )
 
     def work(self, record: RingsRecord, scalars: Mapping[str, Any]) -> float:
