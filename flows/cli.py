@@ -149,6 +149,18 @@ def _add_looking(commands: Any) -> None:
     )
     status.add_argument("store", metavar="STORE", help="local path or URL of a store")
 
+    verify = _command(
+        commands,
+        "verify",
+        "look whether a store holds what was written",
+        "Read every byte of a store and compare it with its checksums: metadata, status, data and summary. What is\n"
+        "missing or damaged is named with its group, point and file. With --repair the points whose results are lost\n"
+        "are set to pending, so that the sweep runs them again, to the same bits.",
+        "isophase verify results/sharing.zarr",
+    )
+    verify.add_argument("store", metavar="STORE", help="local path or URL of a store")
+    verify.add_argument("--repair", action="store_true", help="mend what can be mended, and set lost points to pending")
+
     _command(
         commands,
         "presets",
@@ -242,15 +254,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from isophase.sweeps.store import is_complete, read, resolve
+    from isophase.flows.damages import say
+    from isophase.sweeps.store import is_complete, lost, read, resolve
     from isophase.sweeps.sweep import load
 
     sweep = load(options.sweep)
     store = resolve(options.store or default_store(sweep.name))
     if not options.retry_failed and is_complete(store, sweep):  # before Prefect's server takes seconds to start
-        failed = read(store).count(sweep)["failed"]
+        results = read(store)
+        failed, damages = results.count(sweep)["failed"], lost(results)
+        say(store, results, damages)
         print(f"nothing left to run; store {store}: {sweep.n_points - failed:,} done, {failed:,} failed, 0 pending")
-        return 1 if failed else 0
+        return 1 if failed or damages else 0
     _check_store(sweep, store)
     _check_places(options.scheduler, report=options.performance_report)
     from isophase.flows import embedded
@@ -266,7 +281,7 @@ def _run(options: argparse.Namespace) -> int:
         performance_report=options.performance_report,
     )
     print_run(summary)
-    return 1 if summary.failed else 0
+    return 1 if summary.failed or summary.lost else 0
 
 
 def _reduce(options: argparse.Namespace) -> int:
@@ -341,7 +356,8 @@ def _compare(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     import numpy as np
 
-    from isophase.sweeps.store import FAILED, STATES, read, resolve, usage
+    from isophase.flows.damages import say
+    from isophase.sweeps.store import FAILED, STATES, lost, read, resolve, usage
 
     results = read(resolve(options.store))
     used = usage(results.location)
@@ -359,6 +375,8 @@ def _status(options: argparse.Namespace) -> int:
     runs = results.runs()
     if runs:
         print(f"{len(runs)} runs, the last on {runs[-1]['host']} at {runs[-1]['started']}")
+    damages = lost(results)
+    say(results.location, results, damages)
     failures = 0
     for name, store in sorted(results.groups.items()):
         for index in map(tuple, np.argwhere(store.status == FAILED)):
@@ -369,7 +387,42 @@ def _status(options: argparse.Namespace) -> int:
                 print(f"failed: {name}: {labels}: {store.bookkeeping['error'][index]}")
     if failures > 20:
         print(f"... and {failures - 20} more; see `error` in the store")
-    return 1 if failures else 0
+    return 1 if failures or damages else 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from isophase.flows.damages import lines
+    from isophase.flows.progress import Meter
+    from isophase.sweeps.store import StoreError, exclusive, read, repair, resolve, usage, verify
+
+    store = resolve(options.store)
+
+    def watch(found: Any, total: int) -> Any:
+        with Meter("verify", total, "shards") as meter:
+            for damages in found:
+                meter.add(1)
+                yield damages
+
+    pending = 0
+    if options.repair:
+        usage(store)  # before a folder is made of a name that was mistyped
+        with exclusive(store):
+            damages, left, pending = repair(store, watch)
+    else:
+        damages = left = verify(store, watch)
+    try:
+        results = read(store)
+    except StoreError:  # as it is damaged
+        results = None
+    for line in lines(results, damages):
+        print(line)
+    objects, nbytes = map(sum, zip(*usage(store).values(), strict=True))
+    print(f"store {store}: {objects:,} objects, {nbytes / 1e6:.1f} MB, {len(damages):,} damaged")
+    if pending:
+        print(f"{pending:,} points are pending again: run the sweep once more")
+    elif left and not options.repair:
+        print(f"`isophase verify {store} --repair` mends what can be mended")
+    return 1 if left else 0
 
 
 def _size(objects_and_bytes: tuple[int, int]) -> tuple[str, str]:
@@ -510,6 +563,7 @@ COMMANDS = {
     "report": _report,
     "compare": _compare,
     "status": _status,
+    "verify": _verify,
     "presets": _presets,
     "show": _show,
     "serve": _serve,

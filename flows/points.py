@@ -1,9 +1,11 @@
 """Run what is missing of a sweep into its store: blocks of the grid, and inside each Dask tasks of a second or two."""
 
+import contextlib
 import logging
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,7 @@ from distributed import Client, KilledWorker
 from isophase.flows import artifacts
 from isophase.flows.blocks import Blocks, RunBlocks
 from isophase.flows.cluster import ClusterError, fan_out, threads
+from isophase.flows.damages import n_points, say
 from isophase.flows.progress import Meter
 from isophase.flows.provenance import provenance
 from isophase.sweeps.kinds import UnknownKindError
@@ -24,8 +27,8 @@ from isophase.sweeps.store import (
     Work,
     compute_shard,
     exclusive,
+    lost,
     resolve,
-    shard_bytes,
     tasks,
 )
 from isophase.sweeps.sweep import Sweep, SweepError, from_definition, load
@@ -40,7 +43,9 @@ log = logging.getLogger("distributed.worker.points")  # on the dashboard a part 
 
 @dataclass(frozen=True)
 class SweepSummary:
-    """What a run of a sweep did: points in each state after it, points that it ran, and its times in seconds."""
+    """What a run of a sweep did: points in each state after it, points that it ran, its times in seconds, and how many
+    of the points that are done have lost their data.
+    """
 
     store: str
     done: int
@@ -49,6 +54,7 @@ class SweepSummary:
     ran: int
     wall_time: float
     kernel_time: float
+    lost: int = 0
 
 
 def run_points(
@@ -91,13 +97,16 @@ def run_points(
                 finally:
                     results.flush()
         count = results.count(sweep)
+        damages = lost(results)
+    say(store, results, damages)
     artifacts.link(
         f"{sweep.name}-store",
         store,
         f"{count['done']:,} points done, {count['failed']:,} failed, {count['pending']:,} pending",
     )
     ran = sum(len(shard.points) for shard in shards)
-    return SweepSummary(store, **count, ran=ran, wall_time=time.perf_counter() - started, kernel_time=kernel_time)
+    spent = time.perf_counter() - started
+    return SweepSummary(store, **count, ran=ran, wall_time=spent, kernel_time=kernel_time, lost=n_points(damages))
 
 
 def _with_more_seeds(sweep: Sweep, results: SweepStore, count: int) -> tuple[Sweep, SweepStore]:
@@ -122,39 +131,58 @@ def _with_more_seeds(sweep: Sweep, results: SweepStore, count: int) -> tuple[Swe
 def _run_shards(sweep: Sweep, results: SweepStore, shards: list[Shard], client: Client, run_blocks: RunBlocks) -> float:
     """Run the shards, block by block; returns the time spent in kernels over all workers, in seconds."""
     runs = tasks(shards, {group.name: group.seconds() / group.n_points for group in sweep.groups()})
-    n_points = sum(len(shard.points) for shard in shards)
+    n_left = sum(len(shard.points) for shard in shards)
     n_workers, n_threads = len(client.nthreads()), threads(client)
-    print(f"{sweep.name}: {n_points:,} points to run on {n_workers} workers, into {results.location}", file=sys.stderr)
+    print(f"{sweep.name}: {n_left:,} points to run on {n_workers} workers, into {results.location}", file=sys.stderr)
     print(f"Dask dashboard: {client.dashboard_link}", file=sys.stderr)
     artifacts.link("dashboard", client.dashboard_link, "Dask dashboard of this run, while it goes on")
     size = max(TASKS_PER_BLOCK, TASKS_PER_THREAD * n_threads)
     finished: set[Shard] = set()
     with (
-        Meter(sweep.name, n_points) as meter,
+        Meter(sweep.name, n_left) as meter,
         artifacts.progress(sweep.name, lambda: len(finished) / len(shards)),
     ):
 
         def run_block(number: int) -> None:
             """Fan a block out over Dask and take in its outcomes."""
-            flushed = time.monotonic()
             waiting = [run for run in runs[number * size : (number + 1) * size] if not finished.issuperset(run)]
             calls = (([results.work(sweep, shard) for shard in run],) for run in waiting)
             for position, answer in fan_out(client, compute_run, calls):
                 blocks.check()
                 run = waiting[position]
                 for shard, (outcomes, nbytes) in zip(run, _outcomes(answer, run, results), strict=True):
-                    results.finish(shard, outcomes)
+                    results.finish(shard, outcomes, nbytes)
                     finished.add(shard)
                     _count(meter, sweep, outcomes, nbytes)
-                if time.monotonic() - flushed > FLUSH_SECONDS:
-                    results.flush()
-                    flushed = time.monotonic()
             results.flush()
 
         blocks = Blocks([str(number) for number in range(-(-len(runs) // size))], run_block)
-        run_blocks(blocks)
+        with _flushed(results, blocks):
+            run_blocks(blocks)
     print(_metrics(sweep, meter, max(n_threads, threads(client))), file=sys.stderr)
     return meter.amounts["kernels"]
+
+
+@contextlib.contextmanager
+def _flushed(results: SweepStore, blocks: Blocks) -> Iterator[None]:
+    """Record what is finished every ``FLUSH_SECONDS``, whether or not another point finishes."""
+    ended = threading.Event()
+
+    def flush() -> None:
+        while not ended.wait(FLUSH_SECONDS):
+            try:
+                results.flush()
+            except Exception as error:
+                blocks.stop(error)
+                return
+
+    thread = threading.Thread(target=flush, name="flush", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _count(meter: Meter, sweep: Sweep, outcomes: list[Outcome], nbytes: int) -> None:
@@ -204,12 +232,12 @@ def compute_run(run: list[Work]) -> list[Computed]:
     computed = []
     for work in run:
         log.info("%s: %d points from %s", work.shard.group, len(work.parameters), point_label(work, 0))
-        outcomes = compute_shard(work)
+        outcomes, nbytes = compute_shard(work)
         for number, outcome in enumerate(outcomes):
             if outcome.error:
                 label = point_label(work, number)
                 log.warning("%s: %s: failed: %s\n%s", work.shard.group, label, outcome.error, outcome.traceback)
-        computed.append((outcomes, shard_bytes(work)))
+        computed.append((outcomes, nbytes))
     return computed
 
 

@@ -19,8 +19,10 @@ from isophase.analysis.base import Reduction, Summaries
 from isophase.analysis.schemes import at_position, grid_axes, parameters
 from isophase.flows.blocks import Blocks, RunBlocks
 from isophase.flows.cluster import ClusterError, fan_out
+from isophase.flows.damages import lines
 from isophase.flows.points import Connect
 from isophase.flows.progress import Meter
+from isophase.flows.refined import Refined, together
 from isophase.sweeps.kinds import Kind, Parcel, UnknownKindError, kind_named, parcel
 from isophase.sweeps.seeds import point_seed
 from isophase.sweeps.store import (
@@ -28,9 +30,12 @@ from isophase.sweeps.store import (
     FAILED,
     SUMMARY,
     StoreError,
+    damaged,
     exclusive,
+    lost,
     one_line,
     open_tree,
+    read,
     read_summaries,
     resolve,
     stored_sweep,
@@ -38,8 +43,9 @@ from isophase.sweeps.store import (
 )
 from isophase.sweeps.sweep import SweepError
 
+LOST = 255  # in memory alone: the status of a point that is done and whose data are lost
 PADDING = -1  # of what a kind makes again of its seeds, where it is longer for some
-ABOUT_RUNS = ("error", "traceback", "wall_time")  # what the store keeps of a point that is no result of it
+ABOUT_RUNS = ("error", "traceback", "wall_time", "crc32", "shard_bytes")  # kept of a point, and no result of it
 READING = {"zarr", "obstore", "numcodecs"}  # packages that raise what a store, a disk or a network has done
 
 
@@ -63,13 +69,17 @@ class ReduceSummary:
 
 @dataclass(frozen=True)
 class Part:
-    """What one Dask task reduces: the position of a scheme, or of one seed, in a group of a store."""
+    """What one Dask task reduces: the position of a scheme, or of one seed, in a group of a store.
+
+    ``lost`` are positions on the axis ``seed`` whose finished data are not there any more.
+    """
 
     store: str
     group: str
     position: Mapping[str, int]
     parcel: Parcel
     refine: bool = False
+    lost: tuple[int, ...] = ()
 
 
 def reduce_points(store: str, connect: Connect, run_blocks: RunBlocks, refine: bool = False) -> ReduceSummary:
@@ -94,23 +104,29 @@ def reduce_points(store: str, connect: Connect, run_blocks: RunBlocks, refine: b
         if refine and kind.run_again is None:
             raise SweepError(f"refine: store {store} is of kind {kind.name!r}, whose points cannot be refined")
         reduction: Reduction = kind.reduction
-        groups = finished(store)
+        groups, failures = _without_lost(store, finished(store))
         with one_line(store):
             parts = {name: list(parts_of(dataset, reduction)) for name, dataset in groups.items()}
+        kept = Refined() if refine else Refined.read(store)
         summaries: dict[str, xr.Dataset] = {}
-        failures: list[Failure] = []
+        refined: dict[str, list[xr.Dataset]] = {}
         unit = "schemes" if reduction.measure is None else "seeds"
         with connect() as client, Meter("reduce", sum(map(len, parts.values())), unit) as meter:
 
             def reduce_group(number: int) -> None:
                 name = list(groups)[number]
-                found: dict[int, xr.Dataset | Failure] = {}
-                calls = ((Part(store, name, part, sent, refine),) for part in parts[name])
-                for position, answer in fan_out(client, reduce_part, calls):
+                dataset = groups[name]
+                found: dict[int, xr.Dataset | Failure] = dict(kept.of(name, dataset, parts[name]))
+                meter.add(len(found))
+                left = [i for i in range(len(parts[name])) if i not in found]
+                calls = ((_part(store, name, dataset, parts[name][i], sent, refine),) for i in left)
+                for number, answer in fan_out(client, reduce_part, calls):
                     blocks.check()
-                    found[position] = _answer(answer, parts[name][position])
+                    found[left[number]] = _answer(answer, parts[name][left[number]])
                     meter.add(1)
-                summary, failed = gather(groups[name], [found[i] for i in range(len(found))], reduction)
+                again = range(len(parts[name])) if refine else [i for i in found if i not in left]
+                refined[name] = together(dataset, [(parts[name][i], found[i]) for i in again])
+                summary, failed = gather(dataset, [found[i] for i in range(len(found))], reduction)
                 failures.extend(_in_group(name, failed))
                 if summary is not None:
                     summaries[name] = summary
@@ -124,7 +140,7 @@ def reduce_points(store: str, connect: Connect, run_blocks: RunBlocks, refine: b
             what = "could not be refined, and is as it was" if refine else "nothing could be reduced"
             raise StoreError(f"store {store}: {what}: {failures[0].part}: {failures[0].error}")
         across, failed_across = reduce_across(reduction, summaries)
-        write_summaries(store, summaries | across)
+        write_summaries(store, summaries | across, refined)
     return ReduceSummary(store, tuple(summaries), (*failures, *failed_across))
 
 
@@ -159,6 +175,27 @@ def finished(store: str) -> dict[str, xr.Dataset]:
     return groups
 
 
+def _without_lost(store: str, groups: dict[str, xr.Dataset]) -> tuple[dict[str, xr.Dataset], list[Failure]]:
+    """The groups without the finished points whose data are not there any more, and what these are."""
+    results = read(store)
+    failures = []
+    for damage in lost(results):
+        (line,) = lines(results, [damage])
+        failures.append(Failure(line, f"`isophase verify {store} --repair` sets its points to be run again"))
+        for point in damage.points if damage.group in groups else ():
+            groups[damage.group]["status"].values[point] = LOST
+    groups = {name: dataset for name, dataset in groups.items() if (dataset["status"] == DONE).any()}
+    if not groups:
+        raise StoreError(f"store {store}: nothing could be reduced: {failures[0].part}; {failures[0].error}")
+    return groups, failures
+
+
+def _part(store: str, group: str, dataset: xr.Dataset, position: Mapping[str, int], sent: Parcel, refine: bool) -> Part:
+    status = dataset["status"].isel(position)
+    lost_seeds = np.flatnonzero(status == LOST) if "seed" in status.dims else ()
+    return Part(store, group, position, sent, refine, tuple(map(int, lost_seeds)))
+
+
 def parts_of(dataset: xr.Dataset, reduction: Reduction) -> Iterator[dict[str, int]]:
     """What is reduced at a time: the positions of all schemes, or of all finished seeds where these are measured."""
     status = dataset["status"].load()
@@ -185,6 +222,8 @@ def reduce_part(part: Part) -> xr.Dataset | Failure:
         kind = part.parcel.kind()
         reduction: Reduction = kind.reduction
         group = open_tree(part.store, chunks=None)[part.group].to_dataset()
+        if part.lost:
+            group = group.isel(seed=[i for i in range(group.sizes["seed"]) if i not in part.lost])
         dataset = at_position(group.drop_vars(ABOUT_RUNS, errors="ignore"), part.position)
         dataset = _with_context(part, kind, dataset)
         if reduction.measure is None:
@@ -193,8 +232,22 @@ def reduce_part(part: Part) -> xr.Dataset | Failure:
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         if _is_read(error):
-            text = f"store {part.store}: cannot be read: {text}"
+            text = f"store {part.store}: cannot be read: {_damage_of(part) or text}"
         return Failure("", text, "" if isinstance(error, StoreError) else traceback.format_exc())
+
+
+def _damage_of(part: Part) -> str:
+    """The files that keep a part from being read; empty where they can be read after all."""
+    results = read(part.store)
+    store = results.groups[part.group]
+    dims = [axis.name for axis in store.group.axes]
+    points = [
+        tuple(index) for index in np.argwhere(store.status == DONE).tolist()
+        if all(index[dims.index(dim)] == i for dim, i in part.position.items())
+    ]  # fmt: skip
+    found = damaged(results, part.group, points)
+    hint = f"; `isophase verify {part.store} --repair` sets its points to be run again"
+    return "; ".join(lines(results, found)) + hint if found else ""
 
 
 def _is_read(error: BaseException) -> bool:

@@ -17,10 +17,10 @@ def run_serially(
     with exclusive(location):
         store = SweepStore.prepare(location, sweep)
         for number, shard in enumerate(store.pending(sweep, retry_failed)):
-            outcomes = compute_shard(store.work(sweep, shard))
+            outcomes, nbytes = compute_shard(store.work(sweep, shard))
             if until is not None and until(number, shard):
                 return ran
-            store.finish(shard, outcomes)
+            store.finish(shard, outcomes, nbytes)
             store.flush()
             ran += len(shard.points)
     return ran

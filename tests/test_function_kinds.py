@@ -21,7 +21,7 @@ import isophase
 from isophase.analysis.base import Summaries
 from isophase.analysis.tables import Column, Table
 from isophase.flows.cluster import ClusterError
-from isophase.sweeps.store import StoreError, read
+from isophase.sweeps.store import StoreError, exclusive, read
 from isophase.sweeps.sweep import SweepError, parse
 from tests.serial import reduce_serially, run_serially
 
@@ -371,6 +371,28 @@ def test_a_store_that_cannot_be_refined_keeps_its_summary(tmp_path):
         with pytest.raises(StoreError, match=r"could not be refined, and is as it was: 2\.0: seed=1: Val"):
             isophase.reduce(location, client=client, refine=True)
     np.testing.assert_array_equal(isophase.open(location)["summary/2.0"].y, [[0.0, 2.0], [0.0, 2.0]])
+
+
+def test_what_was_refined_stays_until_its_points_are_others(tmp_path):
+    location = str(tmp_path / "s.zarr")
+    run_serially(location, sweep_of(Refined.name, fixed={"rate": 2.0}, axes={"seed": [0, 2]}))
+
+    def reduced(**options):
+        assert isophase.reduce(location, client=client, **options).failures == ()
+        return isophase.open(location)["summary/2.0"].y.values[:, 1].tolist()
+
+    with Client(processes=False, dashboard_address=None, set_as_default=False) as client:
+        assert reduced() == [2.0, 2.0]
+        assert reduced(refine=True) == [20.0, 20.0]
+        assert reduced() == [20.0, 20.0]
+        run_serially(location, sweep_of(Refined.name, fixed={"rate": 2.0}, axes={"seed": [0, 2, 3]}))
+        assert reduced() == [20.0, 20.0, 2.0]
+        with exclusive(location):
+            results = read(location, writable=True)
+            results.groups["2.0"].bookkeeping["crc32"][1] += 1
+            results.touch("2.0", ["crc32"])
+            results.flush()
+        assert reduced() == [20.0, 2.0, 2.0]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from isophase.sweeps.store import (
     read,
     shard_shape,
     tasks,
+    verify,
     write_summaries,
 )
 from isophase.sweeps.store.location import _ObjectStore
@@ -392,7 +394,7 @@ def test_a_store_made_anew_at_the_same_path_is_written_as_it_is_now(tmp_path):
     assert_holds(location, again)
 
 
-def test_a_death_while_summaries_are_written_leaves_a_store_that_is_not_reduced(tmp_path, monkeypatch):
+def test_a_death_while_summaries_are_written_leaves_the_old_ones(tmp_path, monkeypatch):
     location = str(tmp_path / "s.zarr")
     run_serially(location, small_sweep(size=(3, 4)))
     summaries = {f"square-{size}": xr.Dataset({"n_seeds": 3}) for size in (3, 4)}
@@ -401,7 +403,11 @@ def test_a_death_while_summaries_are_written_leaves_a_store_that_is_not_reduced(
     wrong = {**summaries, "square-4": xr.Dataset({"n_seeds": ("x", np.array([object()]))})}
     with pytest.raises(StoreError):
         write_summaries(location, wrong)
-    assert "summary" not in isophase.open(location)
+    assert int(isophase.open(location)["summary/square-4"].n_seeds) == 3
+    assert verify(location) == []
+    write_summaries(location, {"square-4": xr.Dataset({"n_seeds": 4})})
+    assert list(isophase.open(location)["summary"].children) == ["square-4"]
+    assert not Path(location, ".new").exists()
 
 
 def test_a_store_that_has_grown_since_it_was_reduced_is_known_to_be_stale(tmp_path):

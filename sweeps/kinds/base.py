@@ -14,7 +14,8 @@ import numpy as np
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
-KEPT = ("status", "error", "traceback", "wall_time")  # by the store of every point: names that nothing else may have
+# by the store of every point: names that nothing else may have
+KEPT = ("status", "error", "traceback", "wall_time", "crc32", "shard_bytes")
 
 
 class Strict(BaseModel):

@@ -5,6 +5,7 @@ One process (the flow) prepares the store and owns every status; workers write w
 
 from isophase.sweeps.store.layout import Shard, shard_shape, tasks
 from isophase.sweeps.store.location import (
+    DamagedError,
     StoreError,
     is_url,
     one_line,
@@ -16,9 +17,10 @@ from isophase.sweeps.store.location import (
 )
 from isophase.sweeps.store.lock import exclusive
 from isophase.sweeps.store.status import DONE, FAILED, PENDING, STATES, SweepStore, is_complete, read
-from isophase.sweeps.store.summaries import SUMMARY, is_stale, read_summaries, write_summaries
+from isophase.sweeps.store.summaries import SUMMARY, is_stale, read_refined, read_summaries, write_summaries
 from isophase.sweeps.store.usage import usage
-from isophase.sweeps.store.worker import Outcome, Work, compute_shard, shard_bytes
+from isophase.sweeps.store.verify import Damage, damaged, lost, repair, verify
+from isophase.sweeps.store.worker import Outcome, Work, compute_shard
 
 __all__ = [
     "DONE",
@@ -26,27 +28,33 @@ __all__ = [
     "PENDING",
     "STATES",
     "SUMMARY",
+    "Damage",
+    "DamagedError",
     "Outcome",
     "Shard",
     "StoreError",
     "SweepStore",
     "Work",
     "compute_shard",
+    "damaged",
     "exclusive",
     "is_complete",
     "is_stale",
     "is_url",
+    "lost",
     "one_line",
     "open_store",
     "open_tree",
     "read",
+    "read_refined",
     "read_summaries",
+    "repair",
     "resolve",
-    "shard_bytes",
     "shard_shape",
     "stored_sweep",
     "tasks",
     "usage",
+    "verify",
     "write_summaries",
     "zarr_store",
 ]

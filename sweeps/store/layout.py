@@ -1,13 +1,15 @@
 """How the points of a group lie in arrays, chunks and shards, and which of them are computed together."""
 
 import dataclasses
+import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import zarr
+from zarr.codecs import ZstdCodec
 
 from isophase.sweeps.kinds.base import arrays_of
 from isophase.sweeps.store.location import StoreError
@@ -16,6 +18,8 @@ from isophase.sweeps.sweep import Axis, Group
 SHARD_SECONDS = 2.0  # cheap points share a shard (and a Dask task) that takes about this long
 SHARD_BYTES = 64 * 2**20  # a worker holds one shard in memory while it computes it
 SHARDS_PER_GROUP = 16  # but leave that many shards to share among workers
+CODECS = (ZstdCodec(level=0, checksum=True),)  # a flipped bit is an error where it is read, not another number
+WHOLE: Any = {"write_empty_chunks": True}  # so that what is not there has been lost
 BOOKKEEPING_CELLS = 4096  # least size of a chunk of status, so that growing a grid does not scatter it
 
 
@@ -35,11 +39,11 @@ def fill_of(dtype: Any) -> Any:
 
 def prepare_group(
     location: str, root: zarr.Group, wanted: Group, kept: Mapping[str, tuple[str, dict[str, Any]]]
-) -> tuple[Group, zarr.Group, tuple[int, ...]]:
+) -> tuple[Group, zarr.Group, tuple[int, ...], list[str]]:
     """Create the arrays of a group, or grow those that are there by what is wanted of it.
 
     ``kept`` gives type and attributes of the arrays that hold one number or text per point. Returns the group as it
-    then is, its node and the shape of its shards in points.
+    then is, its node, the shape of its shards in points, and which of ``kept`` have cells that were never written.
     """
     group = wanted
     node = root.require_group(wanted.name)
@@ -56,6 +60,7 @@ def prepare_group(
             raise StoreError(f"store {location}: {name} in {group.name}: numbers and text cannot be on one axis")
     dims = tuple(axis.name for axis in group.axes)
     cells = _bookkeeping_chunk(group.shape)
+    fresh = [name for name in kept if name not in node or member(node, name).shape != group.shape]
     for name, (type_name, attrs) in kept.items():
         _require_array(node, name, group.shape, type_name, dims, attrs, cells)
     for name, variable in arrays_of(group.template).items():
@@ -66,14 +71,7 @@ def prepare_group(
             node, name, group.shape + variable.shape, str(variable.dtype), (*dims, *map(str, variable.dims)),
             variable.attrs, inner, shards=None if inner == whole else whole,
         )  # fmt: skip
-    for name, (dim, values, attrs) in coordinates.items():
-        shape = np.shape(values)
-        kind = np.asarray(values).dtype
-        dtype: Any = "str" if kind.kind == "U" else kind
-        coordinate: Any = _require_array(
-            node, name, shape, dtype, dim, attrs, tuple(max(n, BOOKKEEPING_CELLS) for n in shape)
-        )
-        coordinate[...] = np.asarray(values, dtype=object) if dtype == "str" and shape else values
+    write_coordinates(node, group)
     # Last, so that an extension that fails leaves the group as it was.
     node.attrs.update(
         {
@@ -85,7 +83,7 @@ def prepare_group(
             "shard": json.dumps(shard),
         }
     )
-    return group, node, shard
+    return group, node, shard, fresh
 
 
 def _require_array(
@@ -100,8 +98,40 @@ def _require_array(
     fill = "" if dtype == "str" else fill_of(dtype)
     return node.create_array(
         name, shape=shape, dtype=str if dtype == "str" else dtype, chunks=chunks, shards=shards, fill_value=fill,
-        dimension_names=dims, attributes=dict(attrs),
+        dimension_names=dims, attributes=dict(attrs), compressors=CODECS,
     )  # fmt: skip
+
+
+def write_coordinates(node: zarr.Group, group: Group) -> None:
+    """Write the coordinates of a group, all of them."""
+    for name, (dim, values, attrs) in _coordinates(group).items():
+        shape = np.shape(values)
+        kind = np.asarray(values).dtype
+        dtype: Any = "str" if kind.kind == "U" else kind
+        coordinate: Any = _require_array(
+            node, name, shape, dtype, dim, attrs, tuple(max(n, BOOKKEEPING_CELLS) for n in shape)
+        ).with_config(WHOLE)
+        coordinate[...] = np.asarray(values, dtype=object) if dtype == "str" and shape else values
+
+
+def region_of(origin: Sequence[int], shard: Sequence[int], grid: Sequence[int]) -> tuple[slice, ...]:
+    """Where on a grid a shard lies, cut off at its end."""
+    return tuple(slice(o, min(o + s, n)) for o, s, n in zip(origin, shard, grid, strict=True))
+
+
+def chunks_of(array: Any, region: Sequence[slice] = ()) -> Iterator[tuple[str, tuple[slice, ...]]]:
+    """The objects, whole shards or chunks, that hold an array, or a region of its first axes: with their regions."""
+    sizes = array.shards or array.chunks
+    whole = [*region, *(slice(0, n) for n in array.shape[len(region) :])]
+    ranges = [range(r.start // size, math.ceil(r.stop / size)) for r, size in zip(whole, sizes, strict=True)]
+    for at in itertools.product(*ranges):
+        origin = [i * size for i, size in zip(at, sizes, strict=True)]
+        yield f"{array.path}/{array.metadata.encode_chunk_key(at)}", region_of(origin, sizes, array.shape)
+
+
+def chunk_keys(array: Any, region: Sequence[slice] = ()) -> list[str]:
+    """Paths in the store of the objects that hold an array, or a region of its first axes."""
+    return [key for key, _ in chunks_of(array, region)]
 
 
 def member(node: zarr.Group, name: str) -> Any:

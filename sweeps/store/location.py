@@ -1,8 +1,10 @@
 """Where a store is, and how it is opened: addresses, and the tree that people query."""
 
+import asyncio
 import contextlib
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,18 @@ import zarr
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest
 from zarr.errors import GroupNotFoundError
 
+from isophase.sweeps.store.metadata import ROOT, is_digest_wrong
 from isophase.sweeps.sweep import SweepError
+
+PARTIAL = ".partial"  # end of the name of a file that is being written
 
 
 class StoreError(RuntimeError):
     """A store that cannot be used: the message names its path and the reason."""
+
+
+class DamagedError(StoreError):
+    """A store of which something is lost or has changed: the message names the file and what mends it."""
 
 
 def is_url(location: str) -> bool:
@@ -44,12 +53,51 @@ def one_line(location: str, what: str = "read") -> Iterator[None]:
 def zarr_store(location: str, read_only: bool = False) -> Any:
     """The Zarr store at a local path or at any URL that obstore opens (``s3://``, ``gs://``, ``az://``)."""
     if not is_url(location):
-        return zarr.storage.LocalStore(location, read_only=read_only)
+        return _LocalStore(location, read_only=read_only)
     try:
         from obstore.store import from_url
     except ImportError:
         raise StoreError(f"store {location}: URLs need obstore: pip install 'isophase[s3]'") from None
     return _ObjectStore(from_url(location), read_only=read_only)
+
+
+class _LocalStore(zarr.storage.LocalStore):
+    """What it says is written lies on the disk, not in the memory of the system: a status never outlives its data."""
+
+    async def set(self, key: str, value: Any) -> None:
+        """Write beside, bring to the disk, and put in place; of a store that was removed nothing is made anew."""
+        self._check_writable()
+        await asyncio.to_thread(_put, self.root, key, value.as_buffer_like())
+
+
+def _put(root: Path, key: str, value: Any) -> None:
+    path = root / key
+    if key != ROOT and not (root / ROOT).exists():
+        raise FileNotFoundError(f"{root / ROOT} is gone: the store was removed or moved while it was written")
+    missing = [path.parent, *path.parent.parents]
+    missing = [folder for folder in missing if folder.is_relative_to(root) and not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            file.write(value)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    for folder in {path.parent, *(folder.parent for folder in missing)}:
+        sync_folder(folder)
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Bring the names in a folder to the disk, as ``fsync`` does with the bytes of a file."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class _ObjectStore(zarr.storage.ObjectStore):
@@ -114,8 +162,14 @@ def open_tree(location: str | os.PathLike[str], chunks: dict[str, int] | None) -
 def open_root(location: str) -> zarr.Group:
     if not is_url(location) and not Path(location).exists():
         raise StoreError(f"store {location}: there is nothing at this path")
+    store = zarr_store(location, read_only=True)
     try:
-        return zarr.open_group(zarr_store(location, read_only=True), mode="r")
+        if is_digest_wrong(store):
+            raise DamagedError(
+                f"store {location}: {ROOT} is damaged, or was changed by another program; "
+                f"`isophase verify {location} --repair` mends what can be mended"
+            )
+        return zarr.open_group(store, mode="r")
     except GroupNotFoundError:
         raise StoreError(f"store {location}: not a Zarr group") from None
 

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import platform
-import re
 import threading
 import time
 import uuid
@@ -21,11 +20,10 @@ import psutil
 from isophase.sweeps.store.location import StoreError, is_url, one_line, zarr_store
 
 WRITER = ".writer"  # the object that says who writes an object store
+BESIDE = ".new"  # where the writer makes what is then put in place as a whole
 STALE_SECONDS, RENEW_SECONDS, SETTLE_SECONDS = 60.0, 15.0, 1.0
 
-warnings.filterwarnings(
-    "ignore", message=rf"Object at {re.escape(WRITER)} is not recognized"
-)  # by Zarr, which lists it
+warnings.filterwarnings("ignore", message=r"Object at \.\w+ is not recognized")  # by Zarr, which lists them
 
 
 @dataclass
@@ -64,6 +62,11 @@ def exclusive(location: str) -> Iterator[None]:
         except BlockingIOError:
             raise StoreError(
                 f"store {location}: another run is writing to it; wait for it to end, or stop it"
+            ) from None
+        except OSError as error:
+            raise StoreError(
+                f"store {location}: cannot be locked: {error}; its file system must have flock (Lustre has it where it "
+                "is mounted with -o flock): put the store on another one, or into an object store (s3://)"
             ) from None
         yield
     finally:

@@ -3,22 +3,26 @@
 A point is done when its data and then its status are written, so whatever dies, the next run does what is missing.
 """
 
+import asyncio
 import json
 import os
 import shutil
 import threading
 import uuid
-import warnings
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+from zarr.core.sync import sync
 
 from isophase.sweeps.kinds.base import scalars_of
-from isophase.sweeps.store.layout import Shard, member, prepare_group
+from isophase.sweeps.store.layout import WHOLE, Shard, chunk_keys, member, prepare_group, region_of
 from isophase.sweeps.store.location import (
+    PARTIAL,
+    DamagedError,
     StoreError,
     definition_of,
     is_url,
@@ -29,6 +33,7 @@ from isophase.sweeps.store.location import (
     zarr_store,
 )
 from isophase.sweeps.store.lock import check_writer
+from isophase.sweeps.store.metadata import ROOT, changed_nodes, is_digest_wrong, publish, unpublish
 from isophase.sweeps.store.worker import Outcome, Work
 from isophase.sweeps.sweep import Axis, Group, Sweep
 
@@ -44,6 +49,8 @@ def bookkeeping(group: Group) -> dict[str, tuple[str, dict[str, Any]]]:
         "error": ("str", {"long_name": "error of a failed point, with its seed"}),
         "traceback": ("str", {"long_name": "where a failed point raised its error"}),
         "wall_time": ("float64", {"long_name": "time spent on the point", "units": "s"}),
+        "crc32": ("uint32", {"long_name": "checksum of the point's arrays as they are stored, by name"}),
+        "shard_bytes": ("int64", {"long_name": "size in the store of the shard that holds the point", "units": "byte"}),
         **{name: (str(scalar.dtype), dict(scalar.attrs)) for name, scalar in scalars_of(group.template).items()},
     }
 
@@ -60,8 +67,19 @@ class GroupStore:
             array = member(node, name)
             if array.shape != group.shape:  # before it is read: a damaged shape can be of any size
                 raise ValueError(f"{name} in {group.name} has shape {array.shape}, its grid {group.shape}")
-            values = np.array(array[...])
+            try:
+                values = np.array(array[...])
+            except Exception as error:
+                hint = "`isophase verify STORE --repair` mends what can be mended"
+                raise ValueError(f"{group.name}/{name} is damaged: {error}; {hint}") from error
             self.bookkeeping[name] = values if values.dtype.kind in "biufc" else values.astype(object)
+
+    @cached_property
+    def arrays(self) -> dict[str, Any]:
+        """What points recorded, by name; of any kind and version."""
+        dims = len(self.group.axes)
+        coordinates = str(self.zarr.attrs.get("coordinates", "")).split()
+        return {name: a for name, a in self.zarr.arrays() if a.ndim > dims and name not in coordinates}
 
     @property
     def status(self) -> np.ndarray:
@@ -72,16 +90,20 @@ class GroupStore:
         places = [{label: i for i, label in enumerate(axis.labels)} for axis in self.group.axes]
         return [[at[label] for label in axis.labels] for at, axis in zip(places, part.axes, strict=True)]
 
-    def holds_other_points(self, shard: Shard) -> bool:
-        """Whether finished data of other points lie in the same shard."""
-        region = tuple(slice(o, o + s) for o, s in zip(shard.origin, self.shard, strict=True))
-        done = int((self.status[region] == DONE).sum())
-        return done > sum(int(self.status[index] == DONE) for index in shard.points)
+    def region(self, origin: tuple[int, ...]) -> tuple[slice, ...]:
+        """Where on the grid the shard at an origin lies."""
+        return region_of(origin, self.shard, self.group.shape)
+
+    def kept(self, shard: Shard) -> dict[tuple[int, ...], int]:
+        """Other points whose finished data lie in the same shard, with their checksums."""
+        inside = np.argwhere(self.status[self.region(shard.origin)] == DONE) + np.array(shard.origin, int)
+        done = {tuple(int(i) for i in index) for index in inside}
+        return {index: int(self.bookkeeping["crc32"][index]) for index in sorted(done - set(shard.points))}
 
     def flush(self, names: Iterable[str]) -> None:
         """Write the named bookkeeping arrays, status last."""
         for name in sorted(names, key=lambda name: name == "status"):
-            member(self.zarr, name)[...] = self.bookkeeping[name]
+            member(self.zarr, name).with_config(WHOLE)[...] = self.bookkeeping[name]
 
 
 class SweepStore:
@@ -110,11 +132,15 @@ class SweepStore:
             if not is_url(location):
                 _check_room(location, sweep)
                 _refuse_other_files(Path(location))
-            root = zarr.open_group(zarr_store(location), mode="a", zarr_format=3, use_consolidated=False)
+            files = zarr_store(location)
+            refuse_damage(location, files)
+            root = zarr.open_group(files, mode="a", zarr_format=3, use_consolidated=False)
             if "sweep" in root.attrs:
                 _refuse_contradiction(location, definition_of(location, root), sweep)
             elif "id" not in root.attrs and len(list(root.keys())):
                 raise StoreError(f"store {location}: holds a Zarr group that is not the store of a sweep")
+            unpublish(files)
+            root = zarr.open_group(files, mode="r+", use_consolidated=False)
             if "id" not in root.attrs:
                 root.attrs["id"] = uuid.uuid4().hex
             groups = {group.name: _prepared(location, root, group) for group in sweep.groups()}
@@ -123,7 +149,7 @@ class SweepStore:
             store.consolidate()
             if not is_url(location):
                 for name in groups:
-                    for leftover in (Path(location) / name).rglob("*.partial"):  # of writes cut short by a kill
+                    for leftover in (Path(location) / name).rglob(f"*{PARTIAL}"):  # of writes cut short by a kill
                         leftover.unlink(missing_ok=True)
             return store
 
@@ -152,7 +178,7 @@ class SweepStore:
             shard,
             store.group.shape,
             store.shard,
-            store.holds_other_points(shard),
+            store.kept(shard),
             tuple(store.group.point(index).model_dump(mode="json") for index in shard.points),
         )
 
@@ -165,7 +191,7 @@ class SweepStore:
             parts = [store.status[np.ix_(*store.positions(group))] for store, group in stores]
         return {name: sum(int((part == state).sum()) for part in parts) for name, state in STATES.items()}
 
-    def finish(self, shard: Shard, outcomes: Iterable[Outcome]) -> None:
+    def finish(self, shard: Shard, outcomes: Iterable[Outcome], nbytes: int) -> None:
         """Take in what became of a shard whose data a worker has written. :meth:`flush` makes it last."""
         store = self.groups[shard.group]
         with self._lock:
@@ -179,17 +205,39 @@ class SweepStore:
                     store.bookkeeping[name][index] = value
                     dirty.add(name)
                 store.bookkeeping["wall_time"][index] = outcome.wall_time
+                store.bookkeeping["crc32"][index] = outcome.crc32
                 store.status[index] = FAILED if outcome.error else DONE
-            dirty |= {"wall_time", "status"}
+            region = store.region(shard.origin)
+            store.bookkeeping["shard_bytes"][region] = np.where(store.status[region] == DONE, nbytes, 0)
+            dirty |= {"wall_time", "crc32", "shard_bytes", "status"}
 
     def flush(self) -> None:
         """Write the status of all that finished, and the scalars before it."""
         with self._lock:
+            if not self._dirty:
+                return
             check_writer(self.location)
+            if not is_url(self.location) and not Path(self.location, ROOT).exists():
+                raise StoreError(f"store {self.location}: was removed or moved while it was written")
             with one_line(self.location, "written"):
                 for name, dirty in self._dirty.items():
                     self.groups[name].flush(dirty)
             self._dirty.clear()
+
+    def set_pending(self, group: str, points: Iterable[tuple[int, ...]]) -> int:
+        """Have points run again; returns how many of them were done. :meth:`flush` makes it last."""
+        status = self.groups[group].status
+        was_done = 0
+        for point in points:
+            was_done += int(status[point] == DONE)
+            status[point] = PENDING
+        self.touch(group, ("status",))
+        return was_done
+
+    def touch(self, group: str, names: Iterable[str]) -> None:
+        """Have what is kept of the points of a group written by the next :meth:`flush`."""
+        with self._lock:
+            self._dirty.setdefault(group, set()).update(names)
 
     def runs(self) -> list[dict[str, Any]]:
         """Provenance of every run, oldest first."""
@@ -204,7 +252,7 @@ class SweepStore:
     def consolidate(self) -> None:
         """Publish the metadata as it stands: readers see one consistent hierarchy, old or new, never half of one."""
         check_writer(self.location)
-        consolidate(self.root.store)
+        publish(self.root.store)
 
 
 def done(location: str) -> dict[str, int]:
@@ -229,8 +277,13 @@ def is_complete(location: str, sweep: Sweep) -> bool:
 
 
 def _prepared(location: str, root: zarr.Group, wanted: Group) -> GroupStore:
-    group, node, shard = prepare_group(location, root, wanted, bookkeeping(wanted))
-    return GroupStore(group, node, shard, bookkeeping(group))
+    kept = bookkeeping(wanted)
+    if wanted.name in root:
+        refuse_missing(location, member(root, wanted.name))
+    group, node, shard, fresh = prepare_group(location, root, wanted, kept)
+    store = GroupStore(group, node, shard, kept)
+    store.flush(kept if "crc32" in fresh else fresh)
+    return store
 
 
 def _kept(node: zarr.Group, group: Group) -> list[str]:
@@ -243,18 +296,26 @@ def _kept(node: zarr.Group, group: Group) -> list[str]:
     ]  # fmt: skip
 
 
-def read(location: str) -> SweepStore:
+def stored_group(definition: Mapping[str, Any], name: str, node: zarr.Group) -> Group:
+    """A group as it is stored, of the sweep by this definition."""
+    axes = tuple(Axis.from_json(axis) for axis in json.loads(str(node.attrs["axes"])))
+    fixed = json.loads(str(node.attrs["parameters"]))
+    return Group(definition["kind"], name, axes, fixed, definition["record"])
+
+
+def read(location: str, writable: bool = False) -> SweepStore:
     """An existing store, to look at: its groups as they are stored, with their status."""
     location = resolve(location)
     with one_line(location):
         root = open_root(location)
         definition = definition_of(location, root)
+        if writable:
+            root = zarr.open_group(zarr_store(location), mode="r+")
         groups = {}
         for name, node in root.groups():
             if "axes" in node.attrs:
-                axes = tuple(Axis.from_json(axis) for axis in json.loads(str(node.attrs["axes"])))
-                fixed = json.loads(str(node.attrs["parameters"]))
-                group = Group(definition["kind"], name, axes, fixed, definition["record"])
+                refuse_missing(location, node)
+                group = stored_group(definition, name, node)
                 shard = tuple(json.loads(str(node.attrs["shard"])))
                 groups[name] = GroupStore(group, node, shard, _kept(node, group))
         return SweepStore(location, root, groups)
@@ -306,8 +367,40 @@ def _refuse_contradiction(location: str, stored: dict[str, Any], sweep: Sweep) -
         )
 
 
-def consolidate(store: Any) -> None:
-    """Publish the metadata of a store as it stands."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        zarr.consolidate_metadata(store)
+def refuse_damage(location: str, files: Any) -> None:
+    """Refuse to go on from metadata that are not what was published; DamagedError names the file."""
+    changed = [""] if is_digest_wrong(files) else sorted(changed_nodes(files))
+    if changed:
+        raise _damaged(location, f"{changed[0]}/{ROOT}".removeprefix("/"), "is damaged or missing")
+
+
+def refuse_missing(location: str, node: zarr.Group) -> None:
+    """Refuse a group that lacks what was kept of its points, or its coordinates; DamagedError names the file.
+
+    Older versions wrote no chunk in which there was nothing to say; they wrote no checksums either.
+    """
+    if "crc32" in node and (missing := missing_chunks(node, kept_arrays(node))):
+        raise _damaged(location, missing[0], "is missing")
+
+
+def _damaged(location: str, file: str, what: str) -> DamagedError:
+    return DamagedError(
+        f"store {location}: {file} {what}; `isophase verify {location} --repair` mends what can be mended"
+    )
+
+
+def kept_arrays(node: zarr.Group) -> list[str]:
+    """Names of the coordinates of a group and of the arrays that hold one number or text per point."""
+    axes = len(json.loads(str(node.attrs["axes"])))
+    coordinates = str(node.attrs.get("coordinates", "")).split()
+    return [name for name, array in node.arrays() if name in coordinates or array.ndim == axes]
+
+
+def missing_chunks(node: zarr.Group, names: Iterable[str]) -> list[str]:
+    """Paths in the store of the chunks of arrays that are not there, where every one was written."""
+    keys = [key for name in names for key in chunk_keys(member(node, name))]
+
+    async def there() -> list[bool]:
+        return await asyncio.gather(*(node.store.exists(key) for key in keys))
+
+    return [key for key, exists in zip(keys, sync(there()), strict=True) if not exists]

@@ -14,7 +14,7 @@ def usage(location: str) -> dict[str, tuple[int, int]]:
     found: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     with one_line(location):
-        for path, size in _objects(resolve(location)):
+        for path, size in objects(resolve(location)):
             group, inside, _ = path.partition("/")
             name = group if inside else "(metadata)"
             found[name] += 1
@@ -22,7 +22,7 @@ def usage(location: str) -> dict[str, tuple[int, int]]:
     return {name: (count, sizes[name]) for name, count in found.items()}
 
 
-def _objects(location: str) -> Iterator[tuple[str, int]]:
+def objects(location: str) -> Iterator[tuple[str, int]]:
     """Path in the store and size of every object."""
     if is_url(location):
         for page in zarr_store(location, read_only=True).store.list():
