@@ -171,7 +171,8 @@ def _flushed(results: SweepStore, blocks: Blocks) -> Iterator[None]:
     def flush() -> None:
         while not ended.wait(FLUSH_SECONDS):
             try:
-                results.flush()
+                if results.is_ahead:
+                    results.flush()
             except Exception as error:
                 blocks.stop(error)
                 return

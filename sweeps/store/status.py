@@ -214,8 +214,6 @@ class SweepStore:
     def flush(self) -> None:
         """Write the status of all that finished, and the scalars before it."""
         with self._lock:
-            if not self._dirty:
-                return
             check_writer(self.location)
             if not is_url(self.location) and not Path(self.location, ROOT).exists():
                 raise StoreError(f"store {self.location}: was removed or moved while it was written")
@@ -238,6 +236,11 @@ class SweepStore:
         """Have what is kept of the points of a group written by the next :meth:`flush`."""
         with self._lock:
             self._dirty.setdefault(group, set()).update(names)
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether points finished since the last :meth:`flush`."""
+        return bool(self._dirty)
 
     def runs(self) -> list[dict[str, Any]]:
         """Provenance of every run, oldest first."""
