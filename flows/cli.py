@@ -254,16 +254,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from isophase.flows.damages import say
     from isophase.sweeps.store import is_complete, lost, read, resolve
     from isophase.sweeps.sweep import load
 
     sweep = load(options.sweep)
     store = resolve(options.store or default_store(sweep.name))
     if not options.retry_failed and is_complete(store, sweep):  # before Prefect's server takes seconds to start
+        from isophase.flows.points import say_lost
+
         results = read(store)
         failed, damages = results.count(sweep)["failed"], lost(results)
-        say(store, results, damages)
+        say_lost(results, damages)
         print(f"nothing left to run; store {store}: {sweep.n_points - failed:,} done, {failed:,} failed, 0 pending")
         return 1 if failed or damages else 0
     _check_store(sweep, store)
@@ -356,7 +357,7 @@ def _compare(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     import numpy as np
 
-    from isophase.flows.damages import say
+    from isophase.flows.points import say_lost
     from isophase.sweeps.store import FAILED, STATES, lost, read, resolve, usage
 
     results = read(resolve(options.store))
@@ -376,7 +377,7 @@ def _status(options: argparse.Namespace) -> int:
     if runs:
         print(f"{len(runs)} runs, the last on {runs[-1]['host']} at {runs[-1]['started']}")
     damages = lost(results)
-    say(results.location, results, damages)
+    say_lost(results, damages)
     failures = 0
     for name, store in sorted(results.groups.items()):
         for index in map(tuple, np.argwhere(store.status == FAILED)):
@@ -391,9 +392,8 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from isophase.flows.damages import lines
     from isophase.flows.progress import Meter
-    from isophase.sweeps.store import StoreError, exclusive, read, repair, resolve, usage, verify
+    from isophase.sweeps.store import StoreError, lines, read, repair, resolve, usage, verify
 
     store = resolve(options.store)
 
@@ -405,9 +405,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     pending = 0
     if options.repair:
-        usage(store)  # before a folder is made of a name that was mistyped
-        with exclusive(store):
-            damages, left, pending = repair(store, watch)
+        damages, left, pending = repair(store, watch)
     else:
         damages = left = verify(store, watch)
     try:

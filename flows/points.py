@@ -5,7 +5,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +15,11 @@ from distributed import Client, KilledWorker
 from isophase.flows import artifacts
 from isophase.flows.blocks import Blocks, RunBlocks
 from isophase.flows.cluster import ClusterError, fan_out, threads
-from isophase.flows.damages import n_points, say
 from isophase.flows.progress import Meter
 from isophase.flows.provenance import provenance
 from isophase.sweeps.kinds import UnknownKindError
 from isophase.sweeps.store import (
+    Damage,
     Outcome,
     Shard,
     StoreError,
@@ -27,6 +27,7 @@ from isophase.sweeps.store import (
     Work,
     compute_shard,
     exclusive,
+    lines,
     lost,
     resolve,
     tasks,
@@ -98,7 +99,7 @@ def run_points(
                     results.flush()
         count = results.count(sweep)
         damages = lost(results)
-    say(store, results, damages)
+    n_lost = say_lost(results, damages)
     artifacts.link(
         f"{sweep.name}-store",
         store,
@@ -106,7 +107,16 @@ def run_points(
     )
     ran = sum(len(shard.points) for shard in shards)
     spent = time.perf_counter() - started
-    return SweepSummary(store, **count, ran=ran, wall_time=spent, kernel_time=kernel_time, lost=n_points(damages))
+    return SweepSummary(store, **count, ran=ran, wall_time=spent, kernel_time=kernel_time, lost=n_lost)
+
+
+def say_lost(results: SweepStore, damages: Sequence[Damage]) -> int:
+    """Say what is lost of finished points, and which command has them run again; returns their number."""
+    number = len({(damage.group, point) for damage in damages for point in damage.points})
+    if damages:
+        hint = f"`isophase verify {results.location} --repair` sets them to be run again"
+        print(*lines(results, damages), f"{number:,} finished points are lost; {hint}", sep="\n", file=sys.stderr)
+    return number
 
 
 def _with_more_seeds(sweep: Sweep, results: SweepStore, count: int) -> tuple[Sweep, SweepStore]:

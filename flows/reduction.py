@@ -5,10 +5,11 @@ What of it fails is left out and said, and the rest is kept.
 
 import functools
 import itertools
+import json
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,23 +20,24 @@ from isophase.analysis.base import Reduction, Summaries
 from isophase.analysis.schemes import at_position, grid_axes, parameters
 from isophase.flows.blocks import Blocks, RunBlocks
 from isophase.flows.cluster import ClusterError, fan_out
-from isophase.flows.damages import lines
 from isophase.flows.points import Connect
 from isophase.flows.progress import Meter
-from isophase.flows.refined import Refined, together
 from isophase.sweeps.kinds import Kind, Parcel, UnknownKindError, kind_named, parcel
 from isophase.sweeps.seeds import point_seed
 from isophase.sweeps.store import (
     DONE,
     FAILED,
     SUMMARY,
+    DamagedError,
     StoreError,
     damaged,
     exclusive,
+    lines,
     lost,
     one_line,
     open_tree,
     read,
+    read_refined,
     read_summaries,
     resolve,
     stored_sweep,
@@ -44,6 +46,7 @@ from isophase.sweeps.store import (
 from isophase.sweeps.sweep import SweepError
 
 LOST = 255  # in memory alone: the status of a point that is done and whose data are lost
+AT, CRC32 = "refined_scheme", "crc32"  # of measurements that are kept: their labels, and whose points they were
 PADDING = -1  # of what a kind makes again of its seeds, where it is longer for some
 ABOUT_RUNS = ("error", "traceback", "wall_time", "crc32", "shard_bytes")  # kept of a point, and no result of it
 READING = {"zarr", "obstore", "numcodecs"}  # packages that raise what a store, a disk or a network has done
@@ -405,6 +408,59 @@ def join(dataset: xr.Dataset, parts: list[xr.Dataset]) -> xr.Dataset:
     own = {name: c.load() for name, c in dataset.coords.items() if set(c.dims) <= set(dims)}
     attrs = {**parts[0].attrs, **{key: dataset.attrs[key] for key in ("kind", "axes", "parameters")}}
     return parts[0].assign_coords(own).assign_attrs({**dataset.attrs, **attrs})
+
+
+@dataclass(frozen=True)
+class Refined:
+    """Measurements of an earlier ``reduce --refine``, by group: those of a scheme's seeds together."""
+
+    groups: Mapping[str, Sequence[xr.Dataset]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, store: str) -> "Refined":
+        """Those that a store holds; none, with a line that says so, where they are damaged."""
+        try:
+            return cls(read_refined(store))
+        except DamagedError as error:
+            print(f"note: what was refined before is lost: {error}", file=sys.stderr)
+            return cls()
+
+    def of(
+        self, group: str, dataset: xr.Dataset, parts: Sequence[Mapping[str, int]]
+    ) -> Iterator[tuple[int, xr.Dataset]]:
+        """Number and measurement of every part of a group whose point is still the one that was measured."""
+        schemes = {scheme.attrs[AT]: scheme for scheme in self.groups.get(group, ())}
+        for number, position in enumerate(parts):
+            scheme = schemes.get(_labels(dataset, position))
+            if scheme is None:
+                continue
+            wanted = dataset["seed"].values[position["seed"]] if "seed" in position else scheme["seed"].values[0]
+            for seed in np.flatnonzero(scheme["seed"].values == wanted):
+                if int(scheme[CRC32].values[seed]) == _crc32(dataset, position):
+                    part = scheme.isel(seed=[seed]).drop_vars(CRC32)
+                    del part.attrs[AT]
+                    yield number, part
+
+
+def together(dataset: xr.Dataset, measured: Iterable[tuple[Mapping[str, int], Any]]) -> list[xr.Dataset]:
+    """Measurements of parts of a group as they are kept: a dataset for each scheme, over its seeds."""
+    schemes: dict[str, list[xr.Dataset]] = {}
+    for position, part in measured:
+        if isinstance(part, xr.Dataset):
+            crc32 = ("seed", np.array([_crc32(dataset, position)], np.uint32))
+            schemes.setdefault(_labels(dataset, position), []).append(part.assign({CRC32: crc32}))
+    return [
+        xr.concat(parts, "seed", coords="minimal", compat="override", join="exact").assign_attrs({AT: at})
+        for at, parts in schemes.items()
+    ]
+
+
+def _labels(dataset: xr.Dataset, position: Mapping[str, int]) -> str:
+    return json.dumps({dim: dataset[dim].values[position[dim]].item() for dim in grid_axes(dataset)})
+
+
+def _crc32(dataset: xr.Dataset, position: Mapping[str, int]) -> int:
+    return int(dataset[CRC32].isel(position)) if CRC32 in dataset else 0
 
 
 def reduce_across(

@@ -27,7 +27,7 @@ class StudySummary:
     def complete(self) -> bool:
         """Whether no point and no part of the reduction or of the figures failed."""
         reduced = self.reduction is not None and not self.reduction.failures
-        return reduced and not self.run.failed and not self.figures_failed
+        return reduced and not self.run.failed and not self.run.lost and not self.figures_failed
 
 
 @flow(name="study", flow_run_name="{sweep}")

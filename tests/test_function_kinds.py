@@ -384,7 +384,9 @@ def test_what_was_refined_stays_until_its_points_are_others(tmp_path):
     with Client(processes=False, dashboard_address=None, set_as_default=False) as client:
         assert reduced() == [2.0, 2.0]
         assert reduced(refine=True) == [20.0, 20.0]
+        about = isophase.open(location)["summary/2.0"].attrs
         assert reduced() == [20.0, 20.0]
+        assert isophase.open(location)["summary/2.0"].attrs == about
         run_serially(location, sweep_of(Refined.name, fixed={"rate": 2.0}, axes={"seed": [0, 2, 3]}))
         assert reduced() == [20.0, 20.0, 2.0]
         with exclusive(location):

@@ -91,7 +91,8 @@ def grow(location, count, table=SMALL):
         ("[night]\nflow = 'reduce'\nstore = 'nowhere://s.zarr'", ["nowhere://s.zarr"]),
     ],
 )
-def test_a_wrong_deployment_is_refused_in_one_line_before_anything_starts(tmp_path, capsys, text, names):
+def test_a_wrong_deployment_is_refused_in_one_line_before_anything_starts(tmp_path, monkeypatch, capsys, text, names):
+    monkeypatch.setenv("PREFECT_LOGGING_LOG_PRINTS", "true")  # which `serve` sets for its process
     write(tmp_path / "small.toml", SMALL_FILE)
     write(tmp_path / "one.toml", 'kind = "lattice"\n[fixed]\nsize = 6\n[record]\nt_end = 1.0\nsamples = 2\n')
     assert main(["serve", write(tmp_path / "d.toml", text)]) in (2, 3)
@@ -237,6 +238,7 @@ def wait_for(condition, seconds):
 
 
 def test_without_a_server_that_keeps_schedules_nothing_is_served(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PREFECT_LOGGING_LOG_PRINTS", "true")  # which `serve` sets for its process
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     file = write(tmp_path / "d.toml", "[a]\nflow = 'reduce'\nstore = 's.zarr'")
     assert main(["serve", file]) == 3

@@ -112,6 +112,36 @@ def test_what_is_kept_of_points_is_mended_too(whole, tmp_path, name):
         assert_mended(copy, small(13), wanted)
 
 
+@pytest.mark.parametrize("name", ["zarr.json", ".attributes"])
+@pytest.mark.parametrize("how", ["removed", "emptied", "truncated", "flipped"])
+def test_the_metadata_of_a_store_are_mended_from_those_of_its_groups_and_their_copy(whole, tmp_path, name, how):
+    location, wanted = whole
+    copy = copy_of(location, tmp_path / "s.zarr")
+    DAMAGES[how](Path(copy, name), random.Random(5))
+    assert [damage.file for damage in verify(copy)] == [name]
+    assert not is_silent(copy, wanted)
+    assert_mended(copy, small(13), wanted)
+
+
+def test_a_digest_that_is_not_found_any_more_is_noticed(whole, tmp_path):
+    copy = copy_of(whole[0], tmp_path / "s.zarr")
+    root = Path(copy, "zarr.json")
+    root.write_text(root.read_text().replace("metadata_sha256", "metadata_rha256"))
+    assert verify(copy)
+    repair(copy)
+    assert verify(copy) == []
+
+
+@pytest.mark.parametrize("more", [[], ["--repair"]])
+def test_what_is_no_store_is_named_and_nothing_is_made_there(tmp_path, more):
+    (tmp_path / "folder").mkdir()
+    for place, reason in (("nowhere.zarr", "there is nothing at this path"), ("folder", "not a Zarr group")):
+        answer = run("verify", tmp_path / place, *more)
+        assert answer.returncode != 0
+        assert answer.stderr.splitlines() == [f"isophase: error: store {tmp_path / place}: {reason}"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+
+
 def test_the_commands_name_what_is_lost_and_one_has_it_run_again(whole, tmp_path):
     location, wanted = whole
     copy = copy_of(location, tmp_path / "small.zarr")
@@ -183,8 +213,7 @@ def test_finished_points_that_share_a_shard_are_compared_before_they_are_written
     DAMAGES["swapped"](shards(location)[0], random.Random(0))
     with pytest.raises(DamagedError, match=r"square-6: data of the finished point at \[0, 1\].*verify .* --repair"):
         run_serially(location, small(13))
-    with exclusive(location):
-        repair(location)
+    repair(location)
     run_serially(location, small(13))
     run_serially(reference, small(13))
     assert_same_contents(contents(location), contents(reference))
@@ -193,10 +222,10 @@ def test_finished_points_that_share_a_shard_are_compared_before_they_are_written
 def test_a_copy_of_a_store_is_run_by_itself(tmp_path):
     """Whatever the process has open of the store that it was copied from."""
     location = str(tmp_path / "s.zarr")
-    run_serially(location, small(2))
+    run_serially(location, small(4), until=lambda number, shard: number == 2)
     copy = copy_of(location, tmp_path / "copy.zarr")
     before = contents(location)
-    run_serially(copy, small(4))
+    assert run_serially(copy, small(4)) > 0
     assert verify(copy) == []
     assert verify(location) == []
     assert_same_contents(contents(location), before)
@@ -214,7 +243,8 @@ def test_data_are_on_the_disk_before_their_status_is(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", watched)
     run_serially(location, small(2))
-    places = [str(Path(path).relative_to(location)) for path in seen if Path(path).is_relative_to(location)]
+    files = [Path(path) for path in seen if path.endswith(".partial")]  # the folders follow them
+    places = [str(path.relative_to(location)) for path in files]
     data = [i for i, path in enumerate(places) if path.startswith("square-6/phase/c/")]
     status = [i for i, path in enumerate(places) if path.startswith("square-6/status/c/")]
     assert len(data) >= len(shards(location))

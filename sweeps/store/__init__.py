@@ -19,7 +19,7 @@ from isophase.sweeps.store.lock import exclusive
 from isophase.sweeps.store.status import DONE, FAILED, PENDING, STATES, SweepStore, is_complete, read
 from isophase.sweeps.store.summaries import SUMMARY, is_stale, read_refined, read_summaries, write_summaries
 from isophase.sweeps.store.usage import usage
-from isophase.sweeps.store.verify import Damage, damaged, lost, repair, verify
+from isophase.sweeps.store.verify import Damage, damaged, lines, lost, repair, verify
 from isophase.sweeps.store.worker import Outcome, Work, compute_shard
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "is_complete",
     "is_stale",
     "is_url",
+    "lines",
     "lost",
     "one_line",
     "open_store",

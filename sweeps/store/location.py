@@ -159,16 +159,24 @@ def open_tree(location: str | os.PathLike[str], chunks: dict[str, int] | None) -
         return xr.open_datatree(store, engine="zarr", chunks=chunks, consolidated=consolidated)
 
 
-def open_root(location: str) -> zarr.Group:
+def check_there(location: str) -> None:
+    """Raise StoreError where a local store has no folder."""
     if not is_url(location) and not Path(location).exists():
         raise StoreError(f"store {location}: there is nothing at this path")
+
+
+def damage(location: str, file: str, what: str) -> DamagedError:
+    """The error of who finds a file of a store damaged."""
+    hint = f"`isophase verify {location} --repair` mends what can be mended"
+    return DamagedError(f"store {location}: {file} {what}; {hint}")
+
+
+def open_root(location: str) -> zarr.Group:
+    check_there(location)
     store = zarr_store(location, read_only=True)
     try:
         if is_digest_wrong(store):
-            raise DamagedError(
-                f"store {location}: {ROOT} is damaged, or was changed by another program; "
-                f"`isophase verify {location} --repair` mends what can be mended"
-            )
+            raise damage(location, ROOT, "is damaged, or was changed by another program")
         return zarr.open_group(store, mode="r")
     except GroupNotFoundError:
         raise StoreError(f"store {location}: not a Zarr group") from None

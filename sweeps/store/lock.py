@@ -20,7 +20,6 @@ import psutil
 from isophase.sweeps.store.location import StoreError, is_url, one_line, zarr_store
 
 WRITER = ".writer"  # the object that says who writes an object store
-BESIDE = ".new"  # where the writer makes what is then put in place as a whole
 STALE_SECONDS, RENEW_SECONDS, SETTLE_SECONDS = 60.0, 15.0, 1.0
 
 warnings.filterwarnings("ignore", message=r"Object at \.\w+ is not recognized")  # by Zarr, which lists them

@@ -46,16 +46,35 @@ def is_digest_wrong(store: Any) -> bool:
     return found is not None and PUBLISHED in text and found[2] != _digest(text)
 
 
+def root_damage(store: Any) -> str:
+    """What is wrong with the root's metadata, as far as the copy of its attributes lets it be known; empty: nothing."""
+    text = _text(store, ROOT)
+    if text is None:
+        return "is missing" if _text(store, COPY) is not None else ""
+    if is_digest_wrong(store):
+        return "holds other metadata than were published"
+    try:
+        json.loads(text)
+    except ValueError:
+        return "is damaged"
+    return ""
+
+
 def is_copy_wrong(store: Any) -> bool:
-    """Whether the copy of the root's attributes is damaged."""
-    digest, _, attributes = (_text(store, COPY) or "").partition("\n")
-    return bool(digest) and digest != hashlib.sha256(attributes.encode()).hexdigest()
+    """Whether the copy of the root's attributes is damaged, missing, or another than what is published of them."""
+    root = json.loads(_text(store, ROOT) or "{}")
+    published = {name: value for name, value in root.get("attributes", {}).items() if name != DIGEST}
+    try:
+        copied = published_attributes(store)
+    except ValueError:
+        return DIGEST in root.get("attributes", {}) or _text(store, COPY) is not None
+    return "consolidated_metadata" in root and copied != published
 
 
 def published_attributes(store: Any) -> dict[str, Any]:
-    """The attributes of the root as they were published; ValueError where they and their copy are damaged."""
-    attributes = (_text(store, COPY) or "").partition("\n")[2]
-    if not attributes or is_copy_wrong(store):
+    """The attributes of the root as they were published, from their copy; ValueError where that is damaged too."""
+    digest, _, attributes = (_text(store, COPY) or "").partition("\n")
+    if digest != hashlib.sha256(attributes.encode()).hexdigest():
         raise ValueError(f"{COPY}, the copy of its attributes, is damaged or missing too")
     return json.loads(attributes)
 

@@ -22,8 +22,8 @@ from isophase.sweeps.kinds.base import scalars_of
 from isophase.sweeps.store.layout import WHOLE, Shard, chunk_keys, member, prepare_group, region_of
 from isophase.sweeps.store.location import (
     PARTIAL,
-    DamagedError,
     StoreError,
+    damage,
     definition_of,
     is_url,
     one_line,
@@ -58,7 +58,7 @@ def bookkeeping(group: Group) -> dict[str, tuple[str, dict[str, Any]]]:
 class GroupStore:
     """One group of the store: its grid as stored, and the status of every point."""
 
-    def __init__(self, group: Group, node: zarr.Group, shard: tuple[int, ...], kept: Iterable[str]):
+    def __init__(self, location: str, group: Group, node: zarr.Group, shard: tuple[int, ...], kept: Iterable[str]):
         self.group = group
         self.zarr = node
         self.shard = shard
@@ -70,16 +70,14 @@ class GroupStore:
             try:
                 values = np.array(array[...])
             except Exception as error:
-                hint = "`isophase verify STORE --repair` mends what can be mended"
-                raise ValueError(f"{group.name}/{name} is damaged: {error}; {hint}") from error
+                raise damage(location, f"{group.name}/{name}", f"is damaged: {error}") from error
             self.bookkeeping[name] = values if values.dtype.kind in "biufc" else values.astype(object)
 
     @cached_property
     def arrays(self) -> dict[str, Any]:
         """What points recorded, by name; of any kind and version."""
-        dims = len(self.group.axes)
-        coordinates = str(self.zarr.attrs.get("coordinates", "")).split()
-        return {name: a for name, a in self.zarr.arrays() if a.ndim > dims and name not in coordinates}
+        kept = coordinates_of(self.zarr) | set(kept_of(self.zarr))
+        return {name: array for name, array in self.zarr.arrays() if name not in kept}
 
     @property
     def status(self) -> np.ndarray:
@@ -284,18 +282,22 @@ def _prepared(location: str, root: zarr.Group, wanted: Group) -> GroupStore:
     if wanted.name in root:
         refuse_missing(location, member(root, wanted.name))
     group, node, shard, fresh = prepare_group(location, root, wanted, kept)
-    store = GroupStore(group, node, shard, kept)
+    store = GroupStore(location, group, node, shard, kept)
     store.flush(kept if "crc32" in fresh else fresh)
     return store
 
 
-def _kept(node: zarr.Group, group: Group) -> list[str]:
+def coordinates_of(node: zarr.Group) -> set[str]:
+    """Names of the coordinates of a group."""
+    return set(str(node.attrs.get("coordinates", "")).split())
+
+
+def kept_of(node: zarr.Group) -> list[str]:
     """Names of the arrays that hold one number or text per point, of whatever kind and version the store is."""
-    dims = tuple(axis.name for axis in group.axes)
-    coordinates = str(node.attrs.get("coordinates", "")).split()
+    dims = tuple(axis["name"] for axis in json.loads(str(node.attrs["axes"])))
     return [
         name for name, array in node.arrays()
-        if tuple(getattr(array.metadata, "dimension_names", None) or ()) == dims and name not in coordinates
+        if tuple(getattr(array.metadata, "dimension_names", None) or ()) == dims and name not in coordinates_of(node)
     ]  # fmt: skip
 
 
@@ -320,7 +322,7 @@ def read(location: str, writable: bool = False) -> SweepStore:
                 refuse_missing(location, node)
                 group = stored_group(definition, name, node)
                 shard = tuple(json.loads(str(node.attrs["shard"])))
-                groups[name] = GroupStore(group, node, shard, _kept(node, group))
+                groups[name] = GroupStore(location, group, node, shard, kept_of(node))
         return SweepStore(location, root, groups)
 
 
@@ -374,7 +376,7 @@ def refuse_damage(location: str, files: Any) -> None:
     """Refuse to go on from metadata that are not what was published; DamagedError names the file."""
     changed = [""] if is_digest_wrong(files) else sorted(changed_nodes(files))
     if changed:
-        raise _damaged(location, f"{changed[0]}/{ROOT}".removeprefix("/"), "is damaged or missing")
+        raise damage(location, f"{changed[0]}/{ROOT}".removeprefix("/"), "is damaged or missing")
 
 
 def refuse_missing(location: str, node: zarr.Group) -> None:
@@ -382,21 +384,9 @@ def refuse_missing(location: str, node: zarr.Group) -> None:
 
     Older versions wrote no chunk in which there was nothing to say; they wrote no checksums either.
     """
-    if "crc32" in node and (missing := missing_chunks(node, kept_arrays(node))):
-        raise _damaged(location, missing[0], "is missing")
-
-
-def _damaged(location: str, file: str, what: str) -> DamagedError:
-    return DamagedError(
-        f"store {location}: {file} {what}; `isophase verify {location} --repair` mends what can be mended"
-    )
-
-
-def kept_arrays(node: zarr.Group) -> list[str]:
-    """Names of the coordinates of a group and of the arrays that hold one number or text per point."""
-    axes = len(json.loads(str(node.attrs["axes"])))
-    coordinates = str(node.attrs.get("coordinates", "")).split()
-    return [name for name, array in node.arrays() if name in coordinates or array.ndim == axes]
+    names = [*kept_of(node), *sorted(coordinates_of(node))]
+    if "crc32" in node and (missing := missing_chunks(node, names)):
+        raise damage(location, missing[0], "is missing")
 
 
 def missing_chunks(node: zarr.Group, names: Iterable[str]) -> list[str]:

@@ -23,11 +23,12 @@ from isophase.sweeps.store.location import (
     sync_folder,
     zarr_store,
 )
-from isophase.sweeps.store.lock import BESIDE, check_writer
+from isophase.sweeps.store.lock import check_writer
 from isophase.sweeps.store.metadata import ROOT, publish, unpublish
 from isophase.sweeps.store.status import done, missing_chunks
 
 SUMMARY = "summary"  # the group of what was reduced from the others
+BESIDE = ".new"  # where a summary is made that is then put in place as a whole
 REFINED = ".refined"  # in it: what was measured of seeds with a second look, which later reductions keep
 COMPLETE = "complete"  # attribute: every chunk was written, so that one that is not there has been lost
 

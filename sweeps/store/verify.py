@@ -1,9 +1,10 @@
 """Whether a store holds what was written into it, file by file; and what of it is set to be run again."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,24 @@ import zarr
 from zarr.core.sync import sync
 
 from isophase.sweeps.store.layout import WHOLE, chunk_keys, chunks_of, member, write_coordinates
-from isophase.sweeps.store.location import StoreError, definition_of, one_line, open_root, resolve, zarr_store
+from isophase.sweeps.store.location import (
+    StoreError,
+    check_there,
+    definition_of,
+    one_line,
+    open_root,
+    resolve,
+    zarr_store,
+)
+from isophase.sweeps.store.lock import exclusive
 from isophase.sweeps.store.metadata import (
     COPY,
     ROOT,
     changed_nodes,
     is_copy_wrong,
-    is_digest_wrong,
     publish,
     published_attributes,
+    root_damage,
     write_node,
 )
 from isophase.sweeps.store.status import (
@@ -29,7 +39,8 @@ from isophase.sweeps.store.status import (
     STATES,
     GroupStore,
     SweepStore,
-    kept_arrays,
+    coordinates_of,
+    kept_of,
     read,
     stored_group,
 )
@@ -41,6 +52,7 @@ from isophase.sweeps.sweep import Group
 AT_ONCE = 4  # shards that are looked at together
 ABOUT_RUNS = ("error", "traceback", "wall_time", "crc32", "shard_bytes")  # a result is as good without them
 MISSING = "is missing"
+MOST_LINES = 20
 Index = tuple[int, ...]
 
 
@@ -54,6 +66,22 @@ class Damage:
     points: tuple[Index, ...] = ()
 
 
+def lines(results: SweepStore | None, damages: Sequence[Damage]) -> list[str]:
+    """A line for people of each of the first ``MOST_LINES`` damages, and one for the number of the others."""
+    shown = [f"damaged: {_place(results, damage)}{damage.file} {damage.what}" for damage in damages[:MOST_LINES]]
+    more = len(damages) - MOST_LINES
+    return [*shown, f"damaged: {more:,} files more"] if more > 0 else shown
+
+
+def _place(results: SweepStore | None, damage: Damage) -> str:
+    if results is None or damage.group not in results.groups or not damage.points:
+        return ""
+    axes = results.groups[damage.group].group.axes
+    label = ", ".join(f"{axis.name}={axis.labels[i]}" for axis, i in zip(axes, damage.points[0], strict=True))
+    more = f" and {len(damage.points) - 1:,} points more" if len(damage.points) > 1 else ""
+    return f"{damage.group}: {label or 'its one point'}{more}: "
+
+
 @dataclass(frozen=True)
 class _Finished:
     """The finished points of a shard."""
@@ -62,7 +90,7 @@ class _Finished:
     origin: Index
     points: tuple[Index, ...]
 
-    @property
+    @cached_property
     def keys(self) -> dict[str, str]:
         """Where the shard of each array lies, by the array's name."""
         region = self.store.region(self.origin)
@@ -90,16 +118,18 @@ def lost(results: SweepStore) -> list[Damage]:
     """
     with one_line(results.location):
         sizes = dict(objects(results.location))
-        found: list[Damage] = []
-        for shard in _finished(results):
-            missing = [key for key in shard.keys.values() if key not in sizes]
-            if missing and (shard.is_known or len(missing) == len(shard.keys)):
-                found += [Damage(key, MISSING, shard.store.group.name, shard.points) for key in missing]
-            elif not missing and shard.is_known:
-                written = int(shard.store.bookkeeping["shard_bytes"][shard.points[0]])
-                if written != sum(sizes[key] for key in shard.keys.values()):
-                    found += _look(shard)
-        return found
+        return [damage for shard in _finished(results) for damage in _looks_lost(shard, sizes)]
+
+
+def _looks_lost(shard: _Finished, sizes: Mapping[str, int]) -> list[Damage]:
+    keys = shard.keys.values()
+    missing = [key for key in keys if key not in sizes]
+    if missing and (shard.is_known or len(missing) == len(keys)):
+        return [Damage(key, MISSING, shard.store.group.name, shard.points) for key in missing]
+    if missing or not shard.is_known:
+        return []
+    written = int(shard.store.bookkeeping["shard_bytes"][shard.points[0]])
+    return _look(shard) if written != sum(sizes[key] for key in keys) else []
 
 
 def damaged(results: SweepStore, group: str, points: Iterable[Index]) -> list[Damage]:
@@ -127,6 +157,7 @@ def verify(location: str, watch: Watch = lambda found, total: found) -> list[Dam
     StoreError : there is no store, or it cannot be read.
     """
     location = resolve(location)
+    check_there(location)
     if not (damages := _metadata(location)):
         with one_line(location):
             root = open_root(location)
@@ -144,48 +175,55 @@ def verify(location: str, watch: Watch = lambda found, total: found) -> list[Dam
 
 
 def repair(location: str, watch: Watch = lambda found, total: found) -> tuple[list[Damage], list[Damage], int]:
-    """Mend what can be mended of a store, and set the points to pending whose results are lost. Use it inside
-    :func:`exclusive`.
+    """Mend what can be mended of a store, and set the points to pending whose results are lost.
 
     Returns
     -------
     What was found, what of it is left, and the number of points that were done and are pending.
+
+    Raises
+    ------
+    StoreError : there is no store, another run is writing to it, or its own attributes are lost with their copy.
     """
     location = resolve(location)
+    check_there(location)
+    with exclusive(location), one_line(location, "written"):
+        return _repair(location, watch)
+
+
+def _repair(location: str, watch: Watch) -> tuple[list[Damage], list[Damage], int]:
     found = _metadata(location)
-    with one_line(location, "written"):
-        if found:
-            _mend_metadata(location)
-        files = zarr_store(location)
-        definition = definition_of(location, open_root(location))
-        pending = 0
-        for name, node in _groups(zarr.open_group(files, mode="r+", use_consolidated=False)):
-            if damages := _kept(node):
-                found += damages
-                pending += _mend_kept(stored_group(definition, name, node), node, damages)
+    if found:
+        _mend_metadata(location)
+    files = zarr_store(location)
+    definition = definition_of(location, open_root(location))
+    pending = 0
+    for name, node in _groups(zarr.open_group(files, mode="r+", use_consolidated=False)):
+        if damages := _kept(node):
+            found += damages
+            pending += _mend_kept(stored_group(definition, name, node), node, damages)
     damages = verify(location, watch)
-    with one_line(location, "written"):
-        results = read(location, writable=True)
-        for damage in damages:
-            if damage.group:
-                pending += results.set_pending(damage.group, damage.points)
-        damaged = {damage.file for damage in damages if damage.group}
-        for shard in _finished(results):
-            if not damaged.isdisjoint(shard.keys.values()):
-                _write_again(shard)
-                damaged -= set(shard.keys.values())
-        for file in damaged:
-            sync(files.delete(file))
-        _count_again(results)
-        results.flush()
+    results = read(location, writable=True)
+    for damage in damages:
+        if damage.group:
+            pending += results.set_pending(damage.group, damage.points)
+    damaged = {damage.file for damage in damages if damage.group}
+    for shard in _finished(results):
+        if not damaged.isdisjoint(shard.keys.values()):
+            _write_again(shard)
+            damaged -= set(shard.keys.values())
+    for file in damaged:
+        sync(files.delete(file))
+    _count_again(results)
+    results.flush()
     return found + damages, [damage for damage in damages if not damage.group], pending
 
 
 def _metadata(location: str) -> list[Damage]:
     with one_line(location):
         files = zarr_store(location, read_only=True)
-        if is_digest_wrong(files):
-            return [Damage(ROOT, "holds other metadata than were published")]
+        if what := root_damage(files):
+            return [Damage(ROOT, what)]
         changed = [
             Damage(f"{path}/{ROOT}", "is missing, or holds other metadata than were published")
             for path in changed_nodes(files)
@@ -196,7 +234,7 @@ def _metadata(location: str) -> list[Damage]:
 def _mend_metadata(location: str) -> None:
     """The metadata of nodes from those published, where these are whole; otherwise these from those of the nodes."""
     files = zarr_store(location)
-    if not is_digest_wrong(files):
+    if not root_damage(files):
         for path, metadata in changed_nodes(files).items():
             write_node(files, path, metadata)
         publish(files)
@@ -224,8 +262,8 @@ def _unreadable(array: Any, region: Any) -> str:
 def _kept(node: zarr.Group) -> list[Damage]:
     """What is wrong with the coordinates of a group and with what was kept of its points."""
     damages = []
-    coordinates = str(node.attrs.get("coordinates", "")).split()
-    for name in kept_arrays(node):
+    coordinates = coordinates_of(node)
+    for name in (*coordinates, *kept_of(node)):
         array = member(node, name)
         for key, region in chunks_of(array):
             what = _unreadable(array, region)
@@ -247,7 +285,7 @@ def _mend_kept(group: Group, node: zarr.Group, damages: list[Damage]) -> int:
     """Write anew what is damaged of what was kept of points; those that it leaves in doubt are pending."""
     damaged = {damage.file for damage in damages}
     pending = {point for damage in damages for point in damage.points}
-    for name in kept_arrays(node):
+    for name in kept_of(node):
         array = member(node, name).with_config(WHOLE)
         for key, region in chunks_of(array):
             if key in damaged:
