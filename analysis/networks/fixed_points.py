@@ -7,7 +7,7 @@ the matter of ``bifurcations``, what is not a fixed point that of ``attractors``
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -23,20 +23,42 @@ PIECES = (1, 16, 128)  # into which the way between two checkpoints is divided, 
 REACH = 2.0  # Kantorovich: the root that Newton converges to is within twice the first step
 FEWEST, TIMES = 16, 8  # points in a batch: 16, 128, 1024 ... with padding that costs little, so that few are compiled
 IN_MEMORY = 64_000_000  # numbers in the Jacobians of one batch
+EPSILON = float(np.finfo(float).eps)
+NEAR = 1e-2  # of its modulus to 1, within which an eigenvalue is set against its error
+BESIDE = 1e-4  # times 1 + |h|: over which the change of the Jacobian is measured
+ASIDE = 1e-2  # times 1 + |h|: how far along the null space of I - J more fixed points are looked for
+ALONG = 0.1  # of that way: what is moved less came back
+STEEP = 1e9  # Newton steps this many times longer than their residual tell that I - J is singular
 
 Step = Callable[[Any, Any], Any]  # (parameters, h [hidden]) -> h'
 
 
 @dataclass(frozen=True)
 class FixedPoints:
-    """Distinct fixed points of one map, the best solved first.
+    """Distinct fixed points of one map: the isolated ones first, of these the best solved.
 
     - ``h`` [point, hidden]; ``residual`` [point], the Euclidean norm of F(h) - h; ``error`` [point], the length of the
       last Newton step: rounding, but where I - J is nearly singular;
     - ``jacobian`` [point, hidden, hidden_from], dF/dh; ``eigenvalues`` [point, hidden], complex, by modulus from the
       largest, of a conjugate pair the one with positive imaginary part first;
     - ``starts``: from how many starts the search went out, and ``converged``: how many of them reached some fixed
-      point. The others are only counted.
+      point. The others are only counted;
+    - ``isolated`` [point]: I - J is regular to its error, so that no other fixed point is near;
+    - ``marginal`` [point]: some eigenvalue cannot be told from the unit circle, or is unknown as the Jacobian is not
+      finite: no linear answer to whether the point is stable. An eigenvalue 1 makes the point not isolated as well;
+    - ``dimension`` [point]: of the continuum of fixed points (line, ring, plane ...) that the point is a sample of; 0
+      for none. A point that is neither isolated nor of a continuum is a multiple one, or several too close to tell.
+      The ``error`` of a sample is its distance to the continuum; that of a multiple point is how well it is known.
+
+    The criterion: an eigenvalue lies on the unit circle, at z, where the least singular value of z I - J is below the
+    error of J (distance to instability, Byers, SIAM J. Sci. Stat. Comput. 9, 875 (1988)), an answer that a change of
+    basis does not change but by rounding. The error of J is its rounding and, times its Lipschitz constant K near the
+    point, the error of h, (r + rounding of F) / s with s the least singular value of I - J. At z = 1 this is Newton's
+    own condition K (r + rounding) / s^2 < 1/2 (Kantorovich; Ortega and Rheinboldt, 12.6.2), here with 1/8 for 1/2. A
+    continuum is told by a step of 0.01 (1 + |h|) each way along the null space of I - J and a corrector, as in the
+    continuation of solution manifolds (Krauskopf, Osinga and Galan-Vioque, Numerical Continuation Methods for
+    Dynamical Systems (2007), chapter 1): its dimension is that of the fixed points then found, but at most that of
+    their null spaces. Smaller continua count as a multiple point.
     """
 
     h: np.ndarray
@@ -46,11 +68,14 @@ class FixedPoints:
     eigenvalues: np.ndarray
     starts: int
     converged: int
+    isolated: np.ndarray
+    marginal: np.ndarray
+    dimension: np.ndarray
 
     @property
     def stable(self) -> np.ndarray:
-        """[point], whether every eigenvalue lies inside the unit circle."""
-        return (np.abs(self.eigenvalues) < 1).all(axis=-1)
+        """[point], whether every eigenvalue lies inside the unit circle, by more than its error."""
+        return (np.abs(self.eigenvalues) < 1).all(axis=-1) & ~self.marginal
 
     @property
     def share_converged(self) -> float:
@@ -61,8 +86,7 @@ class FixedPoints:
 
     def select(self, points: Any) -> "FixedPoints":
         """The points of an index or mask [point]; the counts of starts stay."""
-        names = ("h", "residual", "error", "jacobian", "eigenvalues")
-        return replace(self, **{name: getattr(self, name)[points] for name in names})
+        return replace(self, **{name: getattr(self, name)[points] for name in OF_POINT})
 
     def distinct(self, distance: float = DISTANCE) -> "FixedPoints":
         """One of all points that are closer than ``distance`` times 1 + |h|, or than 8 times their error."""
@@ -76,7 +100,7 @@ class FixedPoints:
             "error": (("point",), self.error),
             "jacobian": (("point", "hidden", "hidden_from"), self.jacobian),
             "eigenvalues": (("point", "hidden"), self.eigenvalues),
-            "stable": (("point",), self.stable),
+            **{name: (("point",), getattr(self, name)) for name in ("stable", "isolated", "marginal", "dimension")},
         }
         return xr.Dataset(
             {name: (dims, values, ATTRS[name]) for name, (dims, values) in point.items()},
@@ -84,6 +108,7 @@ class FixedPoints:
         )
 
 
+OF_POINT = ("h", "residual", "error", "jacobian", "eigenvalues", "isolated", "marginal", "dimension")
 ATTRS = {
     "h": {"long_name": "fixed point", "units": "1"},
     "residual": {"long_name": "Euclidean norm of F(h) - h", "units": "1"},
@@ -91,6 +116,14 @@ ATTRS = {
     "jacobian": {"long_name": "dF/dh at the fixed point", "units": "1"},
     "eigenvalues": {"long_name": "eigenvalues of the Jacobian, largest modulus first", "units": "1"},
     "stable": {"long_name": "every eigenvalue lies inside the unit circle"},
+    "isolated": {"long_name": "I - dF/dh is regular to its error"},
+    "marginal": {"long_name": "an eigenvalue cannot be told from the unit circle"},
+    "dimension": {"long_name": "dimension of the continuum of fixed points, 0 for none", "units": "1"},
+}
+NUMBERS = {
+    "number": {"long_name": "fixed points, but for those of a continuum", "units": "1"},
+    "number_stable": {"long_name": "stable fixed points", "units": "1"},
+    "number_marginal": {"long_name": "fixed points whose stability is marginal", "units": "1"},
 }
 
 
@@ -107,6 +140,11 @@ def find_fixed_points(
     Unconstrained Optimization (1983), section 6.3). A start has converged when the Euclidean norm of F(h) - h is at
     most ``tol``; two more steps then bring it to rounding. It has not when 12 halvings do not lower the residual (a
     slow point, a local minimum of the residual, where I - J is singular) or after ``max_iterations``.
+
+    Where I - J is singular at a fixed point, a Newton step has no direction but that of rounding. Starts that end so
+    are solved anew by least squares, and kept where the residual falls to rounding, as nothing less tells a fixed point
+    from slow drift; see :class:`FixedPoints` for what is said of them. From every start on a line attractor that is
+    the point of the line near it (a sample), and a map has ``points.isolated.sum()`` isolated fixed points.
 
     Parameters
     ----------
@@ -157,21 +195,23 @@ def find_fixed_points_of_maps(
             found.append((of_map, best[_distinct(h[of_map, best], radius[of_map, best])]))
         owner = np.concatenate([np.full(len(points), of_map) for of_map, points in found])
         point = np.concatenate([points for _, points in found])
-        jacobian = _jacobians(step, parameters, owner, h[owner, point])
-    eigenvalues = sorted_eigenvalues(jacobian)
-    ends = np.cumsum([len(points) for _, points in found])
-    return tuple(
-        FixedPoints(
-            h[of_map, points],
-            residual[of_map, points],
-            error[of_map, points],
-            jacobian[end - len(points) : end],
-            eigenvalues[end - len(points) : end],
-            n,
-            int(converged[of_map].sum()),
-        )
-        for (of_map, points), end in zip(found, ends, strict=True)
-    )
+        flat, near = _described(step, parameters, owner, h[owner, point], residual[owner, point], error[owner, point])
+        alone = flat.isolated & ~(near.least < near.lipschitz * _radius(flat.h, 0.0, distance))
+        ends = np.cumsum([len(points) for _, points in found])
+        every = [
+            replace(flat.select(slice(end - len(points), end)), starts=n, converged=int(converged[of_map].sum()))
+            for (of_map, points), end in zip(found, ends, strict=True)
+        ]
+        steep = np.isfinite(residual) & ~converged & ~(error < STEEP * residual)
+        for of_map in range(n_maps):
+            known = alone[owner == of_map] | ~np.isfinite(every[of_map].eigenvalues).all(axis=-1)
+            if not known.all() or steep[of_map].any():
+                again = np.isfinite(residual[of_map]) if not known.all() else steep[of_map]
+                every[of_map] = _with_degenerate(
+                    step, parameters, of_map, starts[of_map], every[of_map].select(known), h[of_map],
+                    converged[of_map], radius[of_map], again, distance, max_iterations,
+                )  # fmt: skip
+    return tuple(every)
 
 
 def choose_starts(states: Any, number: int, seed: int = 0, random: float = 0.5) -> np.ndarray:
@@ -221,9 +261,11 @@ def continue_fixed_points(
     Returns
     -------
     For every path a Dataset over ``branch``, ``checkpoint`` and ``hidden``: ``h``, ``residual``, ``eigenvalues``
-    (NaN where the branch does not exist), ``exists``, ``stable``; ``number`` and ``number_stable`` of points, and
-    ``share_converged`` of the starts, over ``checkpoint``; ``born`` and ``died`` over ``branch``: the first checkpoint
-    with the branch and the first without, NaN if it is there from the beginning or to the end.
+    (NaN where the branch does not exist), ``exists``, ``stable``, ``marginal``; ``number``, ``number_stable`` and
+    ``number_marginal`` of points, ``dimension`` of the largest continuum of fixed points (its points are in no number,
+    and on no branch but one that comes from elsewhere), and ``share_converged`` of the starts, over ``checkpoint``;
+    ``born`` and ``died`` over ``branch``: the first checkpoint with the branch and the first without, NaN if it is
+    there from the beginning or to the end.
 
     Raises ValueError for shapes that do not fit, or checkpoints that do not increase.
     """
@@ -235,26 +277,33 @@ def continue_fixed_points(
     flat = in_double(parameters, n_paths, n_checkpoints)
     found = find_fixed_points_of_maps(step, flat, starts.reshape(-1, n, hidden), tol, distance, max_iterations)
     with double_precision():
-        sets = [list(points.h) for points in found]
-        radii = [list(_radius(points.h, points.error, distance)) for points in found]
+        single = [points.select(points.dimension == 0) for points in found]
+        sets = [list(points.h) for points in single]
+        radii = [list(_radius(points.h, points.error, distance)) for points in single]
         links = _continue_all(step, flat, sets, radii, n_checkpoints, tol, distance, max_iterations)
         owner = np.repeat(np.arange(len(sets)), [len(points) for points in sets])
         h = np.concatenate([np.reshape(points, (-1, hidden)) for points in sets])
-        residual = _residuals(step, flat, owner, h)
-        eigenvalues = sorted_eigenvalues(_jacobians(step, flat, owner, h))
+        residual = np.linalg.norm(_changes(step, flat, owner, h), axis=-1)
+        every, degeneracy = _described(step, flat, owner, h, residual, 0 * residual)
+        every = _with_dimension(step, flat, owner, every, degeneracy, max_iterations)
     where = {}
     for row, of_map in enumerate(owner):
         where[int(of_map), row - int(np.searchsorted(owner, of_map))] = row
-    share = np.array([points.share_converged for points in found]).reshape(n_paths, n_checkpoints)
+    shape = (n_paths, n_checkpoints)
+    share = np.array([points.share_converged for points in found]).reshape(shape)
+    dimension = np.array([points.dimension.max(initial=0) for points in found]).reshape(shape)
     return tuple(
-        _branches(path, n_checkpoints, sets, links, where, h, residual, eigenvalues, checkpoint, share[path])
+        _branches(path, n_checkpoints, sets, links, where, every, checkpoint, share[path], dimension[path])
         for path in range(n_paths)
     )
 
 
 def sorted_eigenvalues(jacobian: np.ndarray) -> np.ndarray:
-    """Eigenvalues of [..., hidden, hidden], by modulus from the largest; of a pair, positive imaginary part first."""
-    values = np.linalg.eigvals(jacobian).astype(complex)
+    """Eigenvalues of [..., hidden, hidden], by modulus from the largest; of a pair, positive imaginary part first; NaN
+    of what is not finite."""
+    finite = np.isfinite(jacobian).all(axis=(-2, -1))
+    values = np.full(jacobian.shape[:-1], np.nan, complex)
+    values[finite] = np.linalg.eigvals(jacobian[finite])
     order = np.lexsort((-values.imag, -np.abs(values)), axis=-1)
     return np.take_along_axis(values, order, axis=-1)
 
@@ -321,6 +370,165 @@ def _find(h: Any, radius: Any, point: np.ndarray, point_radius: float) -> int:
     away = np.linalg.norm(np.asarray(h) - point, axis=-1) / np.maximum(radius, point_radius)
     nearest = int(away.argmin())
     return nearest if away[nearest] <= 1 else -1
+
+
+class _Degeneracy(NamedTuple):
+    """Of points near the unit circle, what :func:`_described` found on the way; NaN and empty for the others."""
+
+    null_space: list[np.ndarray]  # [dimension, hidden] of I - J
+    rounding: np.ndarray  # of the residual, at most
+    off_root: np.ndarray  # the residual and its rounding
+    lipschitz: np.ndarray  # constant of the Jacobian near the point
+    least: np.ndarray  # singular value of I - J outside its null space
+
+
+def _described(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray, residual: np.ndarray, error: np.ndarray
+               ) -> tuple[FixedPoints, _Degeneracy]:  # fmt: skip
+    """Points of many maps with their Jacobians and labels, ``dimension`` not yet known; see :class:`FixedPoints`."""
+    hidden = h.shape[-1]
+    jacobian = _jacobians(step, parameters, owner, h)
+    eigenvalues = sorted_eigenvalues(jacobian)
+    off = np.abs(np.abs(eigenvalues) - 1)
+    marginal = ~np.isfinite(eigenvalues).all(axis=-1)
+    isolated = ~marginal
+    null_space = [np.empty((0, hidden))] * len(h)
+    rounding, off_root, lipschitz, least = np.full((4, len(h)), np.nan)
+    rows = np.flatnonzero((off <= NEAR).any(axis=-1))
+    if rows.size:
+        _, singular_values, right = np.linalg.svd(np.eye(hidden) - jacobian[rows])
+        size = 1 + np.linalg.norm(h[rows], axis=-1)
+        relative = np.sqrt(hidden) * EPSILON * (1 + singular_values[:, 0])
+        beside = BESIDE * size[:, None] * right[:, -1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            changes = [_jacobians(step, parameters, owner[rows], x) - jacobian[rows]
+                       for x in (h[rows] + beside, h[rows] - beside)]  # fmt: skip
+            change = np.linalg.norm(changes, axis=(-2, -1)).max(axis=0)
+        bend = np.where(np.isfinite(change), change, np.inf) / (BESIDE * size)
+        off_root[rows] = residual[rows] + relative * size
+        bound = ERRORS * relative + np.sqrt(ERRORS * bend * off_root[rows])
+        nullity = (singular_values <= bound[:, None]).sum(axis=-1)
+        rounding[rows], lipschitz[rows] = ERRORS * relative * size, bend
+        marginal[rows] = nullity > 0
+        isolated[rows] = nullity == 0
+        for row, space, values, k in zip(rows, right, singular_values, nullity, strict=True):
+            null_space[row] = space[hidden - k :]
+            least[row] = values[hidden - k - 1] if k < hidden else np.inf
+        with np.errstate(invalid="ignore"):
+            of_jacobian = ERRORS * (relative + bend * off_root[rows] / least[rows])
+        at, which = np.nonzero((off[rows] <= NEAR) & (nullity == 0)[:, None])
+        z = eigenvalues[rows[at], which]
+        z = z / np.abs(z)
+        distance = np.linalg.svd(z[:, None, None] * np.eye(hidden) - jacobian[rows[at]], compute_uv=False)[:, -1]
+        marginal[rows[at[distance <= of_jacobian[at]]]] = True
+    points = FixedPoints(h, residual, error, jacobian, eigenvalues, 0, 0, isolated, marginal, np.zeros(len(h), int))
+    return points, _Degeneracy(null_space, rounding, off_root, lipschitz, least)
+
+
+def _with_degenerate(step: Step, parameters: Any, of_map: int, starts: np.ndarray, known: FixedPoints, h: np.ndarray,
+                     converged: np.ndarray, radius: np.ndarray, again: np.ndarray, distance: float,
+                     max_iterations: int) -> FixedPoints:  # fmt: skip
+    """The ``known`` points of a map, which Newton can tell apart, and those of its other starts: these ended at ``h``,
+    and where they ``converged`` there is solved for; those in ``again`` are solved from the start."""
+    known_radius = _radius(known.h, known.error, distance)
+    reached = np.array([_find(known.h, known_radius, *end) >= 0 for end in zip(h, radius, strict=True)]) & converged
+    ended, again = converged & ~reached, again & ~reached
+    start = np.concatenate([np.flatnonzero(again), np.flatnonzero(ended)])
+    owner = np.full(len(start), of_map)
+    x, off = _least_squares(step, parameters, owner, np.concatenate([starts[again], h[ended]]), max_iterations)
+    more, near = _described(step, parameters, owner, x, off, 0 * off)
+    solved = (off <= near.rounding) & (~more.isolated | ended[start])
+    reached[start[solved]] = True
+    spare = np.zeros(len(h), bool)  # a sample near the start is the one to keep
+    spare[np.flatnonzero(again)] = solved[: again.sum()]
+    spare = spare[start] & (np.arange(len(start)) >= again.sum())
+    best = np.flatnonzero(solved)
+    best = best[np.argsort(off[best], kind="stable")]
+    best = best[_distinct(x[best], _apart(more.isolated, x, near.off_root / near.least, distance)[best])]
+    more, near = _described(step, parameters, owner[best], x[best], off[best], 0 * off[best])
+    more = _with_dimension(step, parameters, owner[best], more, near, max_iterations)
+    more = more.select((more.dimension == 0) | ~spare[best])
+    more = more.select(_distinct(more.h, _apart(more.isolated, more.h, more.error, distance)))
+    new = [_find(known.h, known_radius, *end) < 0 for end in zip(more.h, ERRORS * more.error, strict=True)]
+    more = more.select(np.array(new, bool))
+    joined = {name: np.concatenate([getattr(known, name), getattr(more, name)]) for name in OF_POINT}
+    return replace(known, converged=int(reached.sum()), **joined)
+
+
+def _apart(isolated: np.ndarray, h: np.ndarray, error: np.ndarray, distance: float) -> np.ndarray:
+    """Within which another point is the same: of points that are isolated and solved to rounding their error alone."""
+    return np.where(isolated, ERRORS * error, _radius(h, np.where(isolated, 0.0, error), distance))
+
+
+def _with_dimension(step: Step, parameters: Any, owner: np.ndarray, points: FixedPoints, degeneracy: _Degeneracy,
+                    max_iterations: int) -> FixedPoints:  # fmt: skip
+    """The points with the dimension of the continuum that they are on, and with an error that goes with it."""
+    size = 1 + np.linalg.norm(points.h, axis=-1)
+    ways = [np.concatenate([space, -space]) for space in degeneracy.null_space]
+    of_point = np.repeat(np.arange(len(ways)), [len(way) for way in ways])
+    dimension, back = points.dimension.copy(), np.zeros(len(points))
+    if of_point.size:
+        starts = points.h[of_point] + ASIDE * size[of_point, None] * np.concatenate(ways)
+        x, off = _least_squares(step, parameters, owner[of_point], starts, max_iterations)
+        moved = (x - points.h[of_point]) / (ASIDE * size[of_point, None])
+        way = np.linalg.norm(moved, axis=-1)
+        way[~(off <= degeneracy.rounding[of_point]) | ~(way <= 2)] = 0.0
+        groups = np.split(np.arange(len(of_point)), np.cumsum([len(of_one) for of_one in ways])[:-1])
+        some = [point for point, group in enumerate(groups) if len(group)]
+        far = np.array([groups[point][way[groups[point]].argmax()] for point in some])
+        _, there = _described(step, parameters, owner[some], x[far], off[far], np.zeros(len(far)))
+        for point, space in zip(some, there.null_space, strict=True):
+            reached = moved[groups[point]][way[groups[point]] > 0]
+            rank = int((np.linalg.svd(reached, compute_uv=False) > ALONG).sum()) if len(reached) else 0
+            dimension[point] = min(rank, len(space))
+            back[point] = ASIDE * size[point] * way[groups[point]].max()
+    with np.errstate(divide="ignore"):
+        multiple = np.sqrt(
+            ERRORS * degeneracy.off_root / np.where(np.isfinite(degeneracy.lipschitz), degeneracy.lipschitz, 0.0)
+        )
+    known = points.isolated | (dimension > 0)
+    multiple = np.minimum(np.maximum(multiple, back), ASIDE * size)
+    error = np.where(known, degeneracy.off_root / degeneracy.least, multiple)
+    return replace(points, dimension=dimension, error=error)
+
+
+def _least_squares(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray, max_iterations: int
+                   ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Where |F(h) - h| is least, from h [task, hidden], and how large it is: Levenberg and Marquardt's method with the
+    square of the residual as its parameter, which converges to sets of solutions as Newton does to one (Yamashita and
+    Fukushima, Computing Suppl. 15, 239 (2001)). It goes on as long as the residual falls."""
+    hidden = h.shape[-1]
+    h = h.copy()
+    with np.errstate(over="ignore", invalid="ignore"):
+        change = _changes(step, parameters, owner, h)
+        norm = np.linalg.norm(change, axis=-1)
+        active = np.isfinite(norm) & (norm > 0)
+        for _ in range(max_iterations):
+            rows = np.flatnonzero(active)
+            active[:] = False
+            jacobian = _jacobians(step, parameters, owner[rows], h[rows])
+            finite = np.isfinite(jacobian).all(axis=(-2, -1))
+            rows, jacobian = rows[finite], jacobian[finite]
+            if not rows.size:
+                break
+            left, s, right = np.linalg.svd(np.eye(hidden) - jacobian)
+            along = (change[rows, None] @ left)[:, 0]  # a component below its rounding has nothing to say
+            rounding = EPSILON * (1 + s[:, :1]) * (1 + np.linalg.norm(h[rows], axis=-1, keepdims=True))
+            tells = (s > ERRORS * np.sqrt(hidden) * EPSILON * (1 + s[:, :1])) & (np.abs(along) > rounding)
+            along *= tells * s / (s**2 + np.minimum(norm[rows], 1.0)[:, None] ** 2)
+            on = tells.any(axis=-1) & (norm[rows] > np.sqrt(hidden) * rounding[:, 0])
+            rows, along = rows[on], (along[:, None] @ right)[on, 0]
+            for part in 0.5 ** np.arange(HALVINGS + 1):
+                trial = h[rows] + part * along
+                trial_change = _changes(step, parameters, owner[rows], trial)
+                trial_norm = np.linalg.norm(trial_change, axis=-1)
+                falls = trial_norm <= (1 - SUFFICIENT * part) * norm[rows]
+                taken = rows[falls]
+                h[taken], change[taken], norm[taken] = trial[falls], trial_change[falls], trial_norm[falls]
+                active[taken] = trial_norm[falls] > 0
+                rows, along = rows[~falls], along[~falls]
+                if not rows.size:
+                    break
+    return h, norm
 
 
 def _padded(number: int) -> int:
@@ -471,9 +679,9 @@ def _jacobians(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray) ->
     return np.concatenate(parts)
 
 
-def _residuals(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray) -> np.ndarray:
-    images = np.asarray(_at_every_point(_image)(step, parameters, _pad(owner, 0), _pad(h, 0.0)))[: len(h)]
-    return np.linalg.norm(images - h, axis=-1)
+def _changes(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """F(h) - h."""
+    return np.asarray(_at_every_point(_image)(step, parameters, _pad(owner, 0), _pad(h, 0.0)))[: len(h)] - h
 
 
 def _continue_all(
@@ -537,9 +745,8 @@ def _followed(step: Step, pieces: int, parameters: Any, owner: np.ndarray, to: n
     return tuple(np.array(part)[: len(h)] for part in followed)
 
 
-def _branches(path: int, n_checkpoints: int, sets: Sequence[Any], links: Any, where: Any,
-              h: np.ndarray, residual: np.ndarray, eigenvalues: np.ndarray, checkpoint: np.ndarray,
-              share: np.ndarray) -> xr.Dataset:  # fmt: skip
+def _branches(path: int, n_checkpoints: int, sets: Sequence[Any], links: Any, where: Any, every: FixedPoints,
+              checkpoint: np.ndarray, share: np.ndarray, dimension: np.ndarray) -> xr.Dataset:  # fmt: skip
     """Chains of points that lead to each other, as one Dataset."""
     chains: list[dict[int, int]] = []  # checkpoint -> row of h
     chain_of: dict[tuple[int, int], int] = {}
@@ -559,15 +766,19 @@ def _branches(path: int, n_checkpoints: int, sets: Sequence[Any], links: Any, wh
     for branch, chain_rows in enumerate(chains):
         rows[branch, list(chain_rows)] = list(chain_rows.values())
     exists = rows >= 0
-    hidden = h.shape[-1]
+    hidden = every.h.shape[-1]
     values = {
         "h": np.full((*shape, hidden), np.nan),
         "residual": np.full(shape, np.nan),
         "eigenvalues": np.full((*shape, hidden), np.nan, complex),
+        "stable": np.zeros(shape, bool),
+        "marginal": np.zeros(shape, bool),
+        "dimension": np.zeros(shape, int),
     }
-    for name, source in (("h", h), ("residual", residual), ("eigenvalues", eigenvalues)):
-        values[name][exists] = source[rows[exists]]
-    stable = exists & (np.abs(values["eigenvalues"]) < 1).all(axis=-1)
+    for name, of_branch in values.items():
+        of_branch[exists] = getattr(every, name)[rows[exists]]
+    single = exists & (values["dimension"] == 0)
+    counts = {"number": single, "number_stable": values["stable"], "number_marginal": single & values["marginal"]}
     dims = ("branch", "checkpoint")
     first, last = exists.argmax(axis=1), n_checkpoints - exists[:, ::-1].argmax(axis=1)
     born = np.where(first > 0, checkpoint[first], np.nan)
@@ -578,9 +789,12 @@ def _branches(path: int, n_checkpoints: int, sets: Sequence[Any], links: Any, wh
             "residual": (dims, values["residual"], ATTRS["residual"]),
             "eigenvalues": ((*dims, "hidden"), values["eigenvalues"], ATTRS["eigenvalues"]),
             "exists": (dims, exists, {"long_name": "the branch has a point at this checkpoint"}),
-            "stable": (dims, stable, ATTRS["stable"]),
-            "number": (("checkpoint",), exists.sum(axis=0), {"long_name": "fixed points", "units": "1"}),
-            "number_stable": (("checkpoint",), stable.sum(axis=0), {"long_name": "stable fixed points", "units": "1"}),
+            "stable": (dims, values["stable"], ATTRS["stable"]),
+            "marginal": (dims, values["marginal"], ATTRS["marginal"]),
+            **{name: (("checkpoint",), counts[name].sum(axis=0), about) for name, about in NUMBERS.items()},
+            "dimension": (
+                ("checkpoint",), np.maximum(dimension, values["dimension"].max(axis=0, initial=0)), ATTRS["dimension"],
+            ),
             "share_converged": (
                 ("checkpoint",), share, {"long_name": "share of the starts that converged", "units": "1"},
             ),
