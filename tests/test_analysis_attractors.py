@@ -12,7 +12,6 @@ from isophase.analysis.networks.attractors import (
     QUASI_PERIODIC,
     UNDETERMINED,
     birkhoff_weights,
-    classify_attractor,
     classify_attractors,
     compose,
     rotation_number,
@@ -103,8 +102,7 @@ def test_under_periodic_input_the_map_is_that_of_one_period():
         _, u = parameters
         return 0.5 * h + u
 
-    over_period = compose(driven, [[1.0], [0.0]])
-    got = classify_attractor(lambda h: over_period((), h), [0.2])
+    got = classify_attractors(compose(driven, [[1.0], [0.0]]), (), [[0.2]]).isel(map=0)
     assert got.attractor == FIXED_POINT
     assert got["last"].item() == pytest.approx(0.5 / 0.75)  # h = (h / 2 + 1) / 2
     assert got.lyapunov[0] == pytest.approx(2 * np.log(0.5))

@@ -80,10 +80,11 @@ def test_a_network_that_keeps_time_oscillates_alone_and_is_entrained_by_an_input
 
 
 def test_the_orbit_is_lost_where_a_fixed_point_becomes_stable_and_is_back_where_none_is():
-    def lost_and_back(number_stable, number=(1,) * 7):
-        at = ("checkpoint", np.arange(0, 70, 10))
-        counts = {"number": ("checkpoint", list(number)), "number_stable": ("checkpoint", number_stable)}
-        lost, back = training._orbit_lost_and_back(xr.Dataset(counts, {"checkpoint": at}), 20)
+    def lost_and_back(number_stable, number=(1,) * 7, number_marginal=(0,) * 7, dimension=(0,) * 7):
+        counts = {"number": number, "number_stable": number_stable, "number_marginal": number_marginal,
+                  "dimension": dimension}  # fmt: skip
+        counts = {name: ("checkpoint", list(values)) for name, values in counts.items()}
+        lost, back = training._orbit_lost_and_back(xr.Dataset(counts, {"checkpoint": np.arange(0, 70, 10)}), 20)
         return float(lost), float(back)
 
     assert lost_and_back([1, 1, 0, 0, 1, 0, 0]) == (20, 30)
@@ -91,6 +92,9 @@ def test_the_orbit_is_lost_where_a_fixed_point_becomes_stable_and_is_back_where_
     np.testing.assert_equal(lost_and_back([1, 1, 1, 1, 0, 1, 1]), (np.nan, 20))
     np.testing.assert_equal(lost_and_back([1, 1, 0, 1, 1, 1, 1]), (10, np.nan))
     np.testing.assert_equal(lost_and_back([0] * 7, number=[0] * 7), (np.nan, np.nan))  # none found is none known
+    for undecided in ("number_marginal", "dimension"):  # nor is a marginal point, or a line of them, an oscillation
+        got = lost_and_back([1, 1, 1, 0, 0, 0, 0], **{undecided: [0, 0, 0, 1, 0, 0, 0]})
+        np.testing.assert_equal(got, (np.nan, 20))
 
 
 def test_refined_bifurcations_are_those_of_a_run_with_a_checkpoint_at_every_update(clockwork, measured, tmp_path):

@@ -194,6 +194,8 @@ def test_without_a_fixed_point_nothing_is_said_of_eigenvalues():
             "h": (("branch", "checkpoint", "hidden"), np.zeros((0, 3, 2))),
             "number": ("checkpoint", [0, 0, 0]),
             "number_stable": ("checkpoint", [0, 0, 0]),
+            "number_marginal": ("checkpoint", [0, 0, 0]),
+            "dimension": ("checkpoint", [0, 0, 0]),
             "share_converged": ("checkpoint", [0.0, 0.0, 0.0]),
         },
         {"checkpoint": at, "branch": np.arange(0)},
@@ -300,6 +302,21 @@ def test_what_the_last_networks_do_is_counted_under_each_symbol_and_under_all_in
     assert every["second_stable"] is None
     assert (of_a["symbol"], of_a["attractors"]) == ("a", {"cycle": 2, "quasi_periodic": 1})
     assert (of_b["symbol"], of_b["attractors"]) == ("b", {"fixed_point": 3})
+
+
+def test_the_stability_of_the_last_fixed_points_has_a_third_label_and_continua_are_counted_apart(summary):
+    last = np.zeros(summary["fixed_points"].shape)
+    counts = {"fixed_points": 2 + last, "stable_fixed_points": 1 + last, "marginal_fixed_points": last.copy(),
+              "fixed_point_dimension": last.copy()}  # fmt: skip
+    counts["marginal_fixed_points"][0, 0, -1] = 1  # of three seeds with two points each, under a
+    counts["fixed_point_dimension"][2, 0, -1] = 1
+    counts["fixed_points"][2, 0, -1] = counts["stable_fixed_points"][2, 0, -1] = 0
+    rows = reported(known(summary, **counts))[0]["last-networks"].column("fixed_points")
+    assert rows == [
+        None, {"stable": 2, "unstable": 1, "marginal": 1, "continuum of dimension 1": 1}, {"stable": 3, "unstable": 3},
+    ]  # fmt: skip
+    older = known(summary, **counts).drop_vars(["marginal_fixed_points", "fixed_point_dimension"])
+    assert reported(older)[0]["last-networks"].column("fixed_points")[1] == {"stable": 2, "unstable": 2}
 
 
 def test_how_a_relative_clock_is_kept_is_said_of_its_null_symbol(of_relative):

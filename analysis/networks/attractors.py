@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from isophase.analysis.networks.fixed_points import Constant, Step, check_starts, double_precision, in_double
+from isophase.analysis.networks.fixed_points import Step, check_starts, double_precision, in_double
 from isophase.analysis.statistics import flags
 
 STATES = ("fixed_point", "cycle", "quasi_periodic", "chaotic", "undetermined", "diverged")
@@ -26,12 +26,6 @@ ROUNDING = 1e-14  # of a rotation number
 TINY = 1e-300  # stretching by less is no stretching at all
 CHANGES = 10.0  # differences between halves, within which the exponent of a quasi-periodic orbit is zero
 BATCH = 16  # maps that advance together
-
-
-def classify_attractor(step: Callable[[Any], Any], start: Any, **options: Any) -> xr.Dataset:
-    """:func:`classify_attractors` of one map ``h -> step(h)``, from ``start`` [hidden]; without dimension ``map``."""
-    start = np.asarray(start, float)
-    return classify_attractors(Constant(step), (), start[None], **options).isel(map=0)
 
 
 def classify_attractors(

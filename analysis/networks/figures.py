@@ -25,7 +25,7 @@ from isophase.analysis.networks.finished import (
 from isophase.analysis.networks.learning_phases import TD_TRANSITION
 from isophase.analysis.networks.measurements import MEASUREMENTS
 from isophase.analysis.networks.oscillator import gradient
-from isophase.analysis.networks.training import oscillates
+from isophase.analysis.networks.training import oscillates_under
 from isophase.analysis.schemes import parameters, schemes
 from isophase.kernels.automata import TimedAutomaton, task_from
 
@@ -260,7 +260,7 @@ def retraining(shown: Shown) -> Figure:
                 one, colour = later.isel(symbol=number), f"C{number}"
                 left.plot(
                     since,
-                    oscillates(one["fixed_points"], one["stable_fixed_points"]).mean("seed"),
+                    oscillates_under(one).mean("seed"),
                     color=colour,
                     label=f"under {symbol} alone",
                 )

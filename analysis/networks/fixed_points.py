@@ -196,7 +196,7 @@ def find_fixed_points_of_maps(
         owner = np.concatenate([np.full(len(points), of_map) for of_map, points in found])
         point = np.concatenate([points for _, points in found])
         flat, near = _described(step, parameters, owner, h[owner, point], residual[owner, point], error[owner, point])
-        alone = flat.isolated & ~(near.least < near.lipschitz * _radius(flat.h, 0.0, distance))
+        alone = flat.isolated & ~(near.least < near.lipschitz * _radius(flat.h, 0 * flat.error, distance))
         ends = np.cumsum([len(points) for _, points in found])
         every = [
             replace(flat.select(slice(end - len(points), end)), starts=n, converged=int(converged[of_map].sum()))
@@ -205,12 +205,19 @@ def find_fixed_points_of_maps(
         steep = np.isfinite(residual) & ~converged & ~(error < STEEP * residual)
         for of_map in range(n_maps):
             known = alone[owner == of_map] | ~np.isfinite(every[of_map].eigenvalues).all(axis=-1)
-            if not known.all() or steep[of_map].any():
-                again = np.isfinite(residual[of_map]) if not known.all() else steep[of_map]
-                every[of_map] = _with_degenerate(
-                    step, parameters, of_map, starts[of_map], every[of_map].select(known), h[of_map],
-                    converged[of_map], radius[of_map], again, distance, max_iterations,
-                )  # fmt: skip
+            if known.all() and not steep[of_map].any():
+                continue
+            points = every[of_map].select(known)
+            reached = converged[of_map] & _same(h[of_map], radius[of_map], points, distance)
+            again = ~reached & (steep[of_map] if known.all() else np.isfinite(residual[of_map]))
+            ended = ~reached & converged[of_map]
+            start = np.concatenate([np.flatnonzero(again), np.flatnonzero(ended)])
+            x = np.concatenate([starts[of_map, again], h[of_map, ended]])
+            from_end = np.arange(len(start)) >= again.sum()
+            points = replace(points, converged=int(reached.sum()))
+            every[of_map] = _with_degenerate(
+                step, parameters, of_map, points, start, x, from_end, tol, distance, max_iterations
+            )
     return tuple(every)
 
 
@@ -424,23 +431,17 @@ def _described(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray, re
     return points, _Degeneracy(null_space, rounding, off_root, lipschitz, least)
 
 
-def _with_degenerate(step: Step, parameters: Any, of_map: int, starts: np.ndarray, known: FixedPoints, h: np.ndarray,
-                     converged: np.ndarray, radius: np.ndarray, again: np.ndarray, distance: float,
-                     max_iterations: int) -> FixedPoints:  # fmt: skip
-    """The ``known`` points of a map, which Newton can tell apart, and those of its other starts: these ended at ``h``,
-    and where they ``converged`` there is solved for; those in ``again`` are solved from the start."""
-    known_radius = _radius(known.h, known.error, distance)
-    reached = np.array([_find(known.h, known_radius, *end) >= 0 for end in zip(h, radius, strict=True)]) & converged
-    ended, again = converged & ~reached, again & ~reached
-    start = np.concatenate([np.flatnonzero(again), np.flatnonzero(ended)])
+def _with_degenerate(step: Step, parameters: Any, of_map: int, known: FixedPoints, start: np.ndarray, x: np.ndarray,
+                     from_end: np.ndarray, tol: float, distance: float, max_iterations: int
+                     ) -> FixedPoints:  # fmt: skip
+    """The ``known`` points of a map, which Newton can tell apart, and those that its other starts lead to: tasks ``x``
+    [task, hidden], of the numbered ``start``, are these themselves and ``from_end`` where Newton ended."""
     owner = np.full(len(start), of_map)
-    x, off = _least_squares(step, parameters, owner, np.concatenate([starts[again], h[ended]]), max_iterations)
+    x, off = _least_squares(step, parameters, owner, x, max_iterations)
     more, near = _described(step, parameters, owner, x, off, 0 * off)
-    solved = (off <= near.rounding) & (~more.isolated | ended[start])
-    reached[start[solved]] = True
-    spare = np.zeros(len(h), bool)  # a sample near the start is the one to keep
-    spare[np.flatnonzero(again)] = solved[: again.sum()]
-    spare = spare[start] & (np.arange(len(start)) >= again.sum())
+    solved = (off <= near.rounding) & (near.rounding <= tol)  # where h is so large that rounding hides any drift: not
+    solved &= ~more.isolated | np.isin(start, start[from_end])
+    spare = from_end & np.isin(start, start[solved & ~from_end])  # the sample near the start is the one to keep
     best = np.flatnonzero(solved)
     best = best[np.argsort(off[best], kind="stable")]
     best = best[_distinct(x[best], _apart(more.isolated, x, near.off_root / near.least, distance)[best])]
@@ -448,10 +449,15 @@ def _with_degenerate(step: Step, parameters: Any, of_map: int, starts: np.ndarra
     more = _with_dimension(step, parameters, owner[best], more, near, max_iterations)
     more = more.select((more.dimension == 0) | ~spare[best])
     more = more.select(_distinct(more.h, _apart(more.isolated, more.h, more.error, distance)))
-    new = [_find(known.h, known_radius, *end) < 0 for end in zip(more.h, ERRORS * more.error, strict=True)]
-    more = more.select(np.array(new, bool))
-    joined = {name: np.concatenate([getattr(known, name), getattr(more, name)]) for name in OF_POINT}
-    return replace(known, converged=int(reached.sum()), **joined)
+    more = more.select(~_same(more.h, ERRORS * more.error, known, distance))
+    joined: dict[str, Any] = {name: np.concatenate([getattr(known, name), getattr(more, name)]) for name in OF_POINT}
+    return replace(known, converged=known.converged + len(np.unique(start[solved])), **joined)
+
+
+def _same(h: np.ndarray, radius: np.ndarray, known: FixedPoints, distance: float) -> np.ndarray:
+    """Whether each of ``h`` is one of the known points."""
+    known_radius = _radius(known.h, known.error, distance)
+    return np.array([_find(known.h, known_radius, *end) >= 0 for end in zip(h, radius, strict=True)], bool)
 
 
 def _apart(isolated: np.ndarray, h: np.ndarray, error: np.ndarray, distance: float) -> np.ndarray:

@@ -12,7 +12,7 @@ from isophase.analysis.networks.bifurcations import TYPES
 from isophase.analysis.networks.coincidence import OUTCOMES
 from isophase.analysis.networks.figures import figures
 from isophase.analysis.networks.finished import first_symbol, has_second_task, last_clock, parts, quantiles
-from isophase.analysis.networks.training import oscillates
+from isophase.analysis.networks.training import oscillates_under
 from isophase.analysis.statistics import wilson
 from isophase.analysis.tables import Cell, Column, Estimate, Table
 
@@ -122,17 +122,20 @@ def bifurcation_table(groups: Mapping[str, xr.Dataset]) -> Table:
 def last_table(groups: Mapping[str, xr.Dataset]) -> Table:
     """What the last networks do: a row for each scheme, and one for each of its symbols alone.
 
-    Medians over seeds (quartiles), but means of accuracies. ``driven``: under the periodic input of
-    ``last_network.LastNetwork.driven``, whose period an entrained network takes on. Periodic clock: accuracy of the
-    restricted readout beside the full one, and the circular correlation of the angle in the eigenplane with the clock.
-    Relative clock: the iteration by which a second stable point of the null symbol is there to stay, and how the steps
-    since the last symbol are kept, as rank correlation with the distance to the null point and by a linear probe.
+    Medians over seeds (quartiles), but means of accuracies. ``fixed_points``: how many of all seeds are stable,
+    unstable and marginal (``fixed_points.FixedPoints``), and how many seeds have a continuum of them. ``driven``: under
+    the periodic input of ``last_network.LastNetwork.driven``, whose period an entrained network takes on. Periodic
+    clock: accuracy of the restricted readout beside the full one, and the circular correlation of the angle in the
+    eigenplane with the clock. Relative clock: the iteration by which a second stable point of the null symbol is there
+    to stay, and how the steps since the last symbol are kept, as rank correlation with the distance to the null point
+    and by a linear probe.
     """
     columns = (
         Column("scheme", "scheme"),
         Column("symbol", "symbol"),
         Column("seeds", "seeds"),
         Column("attractors", "attractors under it alone"),
+        Column("fixed_points", "fixed points under it alone"),
         Column("driven", "under all in turn"),
         Column("driven_periods", "their periods", "words"),
         Column("accuracy_restricted", "TD accuracy, 3 dims", "%", ".2f"),
@@ -149,10 +152,11 @@ def last_table(groups: Mapping[str, xr.Dataset]) -> Table:
         cycles = part["driven_period"].values[part["driven_attractor"].values == CYCLE]
         periods = tuple(int(period) for period in np.unique(cycles.astype(int)))
         driven = _counts(part["driven_attractor"], ENTRAINED)
-        rows.append((label, None, number, None, driven, periods or None, *_readout(part), *_counting(part)))
+        rows.append((label, None, number, None, None, driven, periods or None, *_readout(part), *_counting(part)))
         for symbol, name in enumerate(part["symbol"].values):
             alone = _counts(part["attractor"].isel(symbol=symbol), ATTRACTORS)
-            rows.append((label, str(name), number, alone, *[None] * (len(columns) - 4)))
+            points = _stability(part.isel(symbol=symbol, checkpoint=-1))
+            rows.append((label, str(name), number, alone, points, *[None] * (len(columns) - 5)))
     title = "what the last networks do, and how they keep the time: median over seeds (quartiles)"
     return Table("last-networks", title, columns, tuple(rows))
 
@@ -181,7 +185,7 @@ def second_task_table(groups: Mapping[str, xr.Dataset]) -> Table:
         if not has_second_task(part) or not last_clock(part):
             continue
         one = part.isel(symbol=first_symbol(part))
-        oscillating = oscillates(one["fixed_points"], one["stable_fixed_points"]).transpose("checkpoint", "seed")
+        oscillating = oscillates_under(one).transpose("checkpoint", "seed")
         at = int(np.searchsorted(part["checkpoint"].values, int(part["then_from"].max())))
         lost, back = one["then_orbit_lost"], one["then_orbit_returns"]
         rows.append((label, int(part["n_seeds"]), int(oscillating[at].sum()), _number(lost), _spread(lost),
@@ -237,6 +241,18 @@ def _counts(kinds: xr.DataArray, names: tuple[str, ...]) -> dict[str, int]:
     known = kinds.values[np.isfinite(kinds.values)]
     often = np.bincount(known.astype(int), minlength=len(names))
     return {names[i]: int(often[i]) for i in np.argsort(-often, kind="stable") if often[i]}
+
+
+def _stability(one: xr.Dataset) -> dict[str, int]:
+    """Fixed points of all seeds by their stability, and seeds with a continuum of them by its dimension."""
+    stable = int(one["stable_fixed_points"].sum())
+    marginal = int(one["marginal_fixed_points"].sum()) if "marginal_fixed_points" in one else 0
+    counts = {"stable": stable, "unstable": int(one["fixed_points"].sum()) - stable - marginal, "marginal": marginal}
+    if "fixed_point_dimension" in one:
+        dimension = one["fixed_point_dimension"].values
+        for d in np.unique(dimension[dimension > 0]):
+            counts[f"continuum of dimension {int(d)}"] = int((dimension == d).sum())
+    return {label: count for label, count in counts.items() if count}
 
 
 def _interval(part: xr.Dataset, name: str) -> Estimate:

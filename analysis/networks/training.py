@@ -37,6 +37,8 @@ OF_SYMBOL: dict[str, dict[str, Any]] = {
     "leading_angle": {"long_name": "argument of the leading eigenvalue", "units": "rad"},
     "fixed_points": {"long_name": "fixed points", **ONE},
     "stable_fixed_points": {"long_name": "stable fixed points", **ONE},
+    "marginal_fixed_points": {"long_name": "fixed points whose stability is marginal", **ONE},
+    "fixed_point_dimension": {"long_name": "dimension of the continuum of fixed points, 0 for none", **ONE},
     "share_converged": {"long_name": "share of the starts that converged", **ONE},
     "second_stable": {"long_name": "first checkpoint with two stable points that stay", **ITERATIONS},
     "bifurcation": {
@@ -270,6 +272,8 @@ def _path(branches: xr.Dataset, events: xr.Dataset, null: bool, then_from: int) 
         "leading_angle": abs(xr.apply_ufunc(np.angle, leading)),
         "fixed_points": branches["number"],
         "stable_fixed_points": branches["number_stable"],
+        "marginal_fixed_points": branches["number_marginal"],
+        "fixed_point_dimension": branches["dimension"],
         "share_converged": branches["share_converged"],
         "second_stable": second_stable,
         "then_orbit_lost": lost,
@@ -293,12 +297,19 @@ def _principal(branches: xr.Dataset) -> xr.DataArray:
     return eigenvalues.isel(branch=int(np.lexsort((there.sum(axis=1), there[:, 0]))[-1]))
 
 
-def oscillates(number: xr.DataArray, number_stable: xr.DataArray) -> xr.DataArray:
-    """Where a network oscillates for sure, by the numbers of fixed points found: some, and none of them stable.
+def oscillates(number: xr.DataArray, number_stable: xr.DataArray, undecided: xr.DataArray | int = 0) -> xr.DataArray:
+    """Where a network oscillates for sure, by the numbers of fixed points found: some, none of them stable, and none
+    ``undecided``, that is marginal or of a continuum.
 
     Where one is stable, an orbit may still lie beside it.
     """
-    return (number > 0) & (number_stable == 0)
+    return (number > 0) & (number_stable == 0) & (undecided == 0)
+
+
+def oscillates_under(one: xr.Dataset) -> xr.DataArray:
+    """:func:`oscillates` of a summary at one symbol; an older one does not know what is undecided."""
+    undecided = sum(one[name] for name in ("marginal_fixed_points", "fixed_point_dimension") if name in one)
+    return oscillates(one["fixed_points"], one["stable_fixed_points"], undecided)
 
 
 def _orbit_lost_and_back(branches: xr.Dataset, then_from: int) -> tuple[xr.DataArray, xr.DataArray]:
@@ -308,7 +319,7 @@ def _orbit_lost_and_back(branches: xr.Dataset, then_from: int) -> tuple[xr.DataA
     NaN: never, or nothing to lose.
     """
     later = branches.isel(checkpoint=np.flatnonzero(branches["checkpoint"].values >= then_from))
-    at_each = oscillates(later["number"], later["number_stable"]).values
+    at_each = oscillates(later["number"], later["number_stable"], later["number_marginal"] + later["dimension"]).values
     since = later["checkpoint"].values.astype(float) - then_from
     lost = back = np.nan
     if len(since) > 1:
