@@ -218,7 +218,7 @@ def test_one_start_is_enough_to_tell_a_line_from_a_point():
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("of_y", "dimension"), [(ring, 1), (plane, 2), (line_of_semi_stable_points, 1)])
 def test_rings_planes_and_lines_of_marginal_points_have_their_dimension_in_any_basis(of_y, dimension):
-    for points, y in in_every_basis(of_y):
+    for points, y in in_every_basis(of_y, seeds=range(100, 125)):
         there = points.dimension > 0
         assert there.sum() >= 5
         assert (points.dimension[there] == dimension).all()
@@ -267,6 +267,13 @@ def test_a_turn_without_growth_and_a_flip_are_isolated_points_of_marginal_stabil
 def test_slow_points_are_no_fixed_points(of_y):
     for points, _ in in_every_basis(of_y):
         assert (len(points), points.converged) == (0, 0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_drift_below_the_tolerance_is_no_fixed_point():
+    """The residual is met and Newton's step is infinite."""
+    points = find_fixed_points(lambda h: h + 1e-10, STARTS[0])
+    assert (len(points), points.converged) == (0, 0)
 
 
 @pytest.mark.filterwarnings("error")

@@ -196,7 +196,7 @@ def find_fixed_points_of_maps(
         owner = np.concatenate([np.full(len(points), of_map) for of_map, points in found])
         point = np.concatenate([points for _, points in found])
         flat, near = _described(step, parameters, owner, h[owner, point], residual[owner, point], error[owner, point])
-        alone = flat.isolated & ~(near.least < near.lipschitz * _radius(flat.h, 0 * flat.error, distance))
+        alone = flat.isolated & ~(near.least < near.lipschitz * _radius(flat.h, np.zeros(len(owner)), distance))
         ends = np.cumsum([len(points) for _, points in found])
         every = [
             replace(flat.select(slice(end - len(points), end)), starts=n, converged=int(converged[of_map].sum()))
@@ -291,7 +291,7 @@ def continue_fixed_points(
         owner = np.repeat(np.arange(len(sets)), [len(points) for points in sets])
         h = np.concatenate([np.reshape(points, (-1, hidden)) for points in sets])
         residual = np.linalg.norm(_changes(step, flat, owner, h), axis=-1)
-        every, degeneracy = _described(step, flat, owner, h, residual, 0 * residual)
+        every, degeneracy = _described(step, flat, owner, h, residual, np.zeros(len(h)))
         every = _with_dimension(step, flat, owner, every, degeneracy, max_iterations)
     where = {}
     for row, of_map in enumerate(owner):
@@ -438,14 +438,14 @@ def _with_degenerate(step: Step, parameters: Any, of_map: int, known: FixedPoint
     [task, hidden], of the numbered ``start``, are these themselves and ``from_end`` where Newton ended."""
     owner = np.full(len(start), of_map)
     x, off = _least_squares(step, parameters, owner, x, max_iterations)
-    more, near = _described(step, parameters, owner, x, off, 0 * off)
+    more, near = _described(step, parameters, owner, x, off, np.zeros(len(x)))
     solved = (off <= near.rounding) & (near.rounding <= tol)  # where h is so large that rounding hides any drift: not
     solved &= ~more.isolated | np.isin(start, start[from_end])
     spare = from_end & np.isin(start, start[solved & ~from_end])  # the sample near the start is the one to keep
     best = np.flatnonzero(solved)
     best = best[np.argsort(off[best], kind="stable")]
     best = best[_distinct(x[best], _apart(more.isolated, x, near.off_root / near.least, distance)[best])]
-    more, near = _described(step, parameters, owner[best], x[best], off[best], 0 * off[best])
+    more, near = _described(step, parameters, owner[best], x[best], off[best], np.zeros(len(best)))
     more = _with_dimension(step, parameters, owner[best], more, near, max_iterations)
     more = more.select((more.dimension == 0) | ~spare[best])
     more = more.select(_distinct(more.h, _apart(more.isolated, more.h, more.error, distance)))
