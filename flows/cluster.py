@@ -1,25 +1,36 @@
 """The one place where Dask is spoken to: a cluster to run on, and a bounded fan-out of calls over it."""
 
+import asyncio
 import contextlib
+import functools
+import ipaddress
 import itertools
-import logging
-import signal
 import socket
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from multiprocessing import resource_tracker
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 import dask
 from dask.utils import parse_timedelta
-from distributed import Client, LocalCluster, as_completed, get_worker, performance_report
+from distributed import Client, Security, as_completed, get_worker, performance_report
+from distributed.comm import connect
 from distributed.comm.addressing import get_address_host_port
 from distributed.versions import get_package_info
 from pydantic import Field
 
+from isophase.flows.errors import ClusterError as ClusterError
+from isophase.flows.errors import SettingsError
+from isophase.flows.local_cluster import local_processes
+from isophase.flows.progress import say, waiting
+from isophase.flows.settings import check_certificates, check_settings
+from isophase.flows.watch import SILENT_SECONDS, scheduler_of, watched
+
 CONNECT_TIMEOUT = "10s"
+GREET_SECONDS = 30.0  # that a scheduler may take to say the first word
+CLOSE_SECONDS = 10.0
 WORKERS_TIMEOUT = "30s"  # that a scheduler may be without any worker, unless Dask's own setting says otherwise
 IN_FLIGHT_PER_THREAD = 4  # enough to hide the scheduler's latency; a million waiting tasks would fill its memory
 LEAST_IN_FLIGHT = 64  # an adaptive cluster asks for workers by the tasks that it sees
@@ -27,10 +38,6 @@ GROWTH_SECONDS = 5.0  # between two looks at how many threads there are
 CHANGE_BITS = ("isophase", "numpy", "scipy", "numba", "llvmlite", "jax", "jaxlib", "optax", "zarr")
 
 Workers = Annotated[int, Field(ge=1)] | None  # as a parameter of a flow
-
-
-class ClusterError(RuntimeError):
-    """No cluster to run on: the message names its address and the reason."""
 
 
 @contextlib.contextmanager
@@ -52,71 +59,150 @@ def cluster(
 
     Raises
     ------
-    ClusterError : nothing answers at the address, the scheduler there has no workers and gets none, or a worker's
-        packages are of other versions than those here; or what is given contradicts itself.
+    SettingsError : what is given contradicts itself; Dask's settings or the certificates cannot be used; a worker's
+        packages are of other versions than those here.
+    ClusterError : nothing answers at the address, the scheduler there has no workers and gets none, or local workers do
+        not start.
     """
     if workers is not None and workers < 1:
-        raise ClusterError(f"workers={workers}: must be at least 1")
+        raise SettingsError(f"workers={workers}: must be at least 1")
     if client is not None:
         if scheduler is not None or workers is not None:
             given = f"scheduler={scheduler!r}" if scheduler is not None else f"workers={workers}"
-            raise ClusterError(f"{given}: must not be given beside a client, which has its own workers")
+            raise SettingsError(f"{given}: must not be given beside a client, which has its own workers")
         if client.asynchronous:
-            raise ClusterError("client: is asynchronous; must be one that was made without asynchronous=True")
+            raise SettingsError("client: is asynchronous; must be one that was made without asynchronous=True")
         if client.status != "running":
-            raise ClusterError(f"client: is {client.status}; must be connected to a scheduler")
-        _check_workers(client, client.scheduler_info()["address"])
+            raise SettingsError(f"client: is {client.status}; must be connected to a scheduler")
+        _check_workers(client)
         with _reported(client, report):
             yield client
         return
-    if scheduler is not None:
-        try:
-            get_address_host_port(scheduler, strict=True)
-            if scheduler.startswith("tls://") and dask.config.get("distributed.comm.tls.ca-file", None) is None:
-                raise ValueError("tls:// needs certificates: set DASK_CONFIG=DIR/dask.yaml of `isophase certs DIR`")
-            remote = Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
-        except (OSError, ValueError, TypeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ClusterError(f"scheduler {scheduler}: not reachable: {reason}") from None
-        with remote:
-            _check_workers(remote, scheduler)
-            with _reported(remote, report):
-                yield remote
-        return
-    with (
-        dask.config.set({"distributed.worker.daemon": False}),
-        _script_apart(),
-        _local_cluster(workers or dask.system.CPU_COUNT) as local,
-        Client(local, set_as_default=False) as own,
-        _reported(own, report),
-    ):
+    check_settings()
+    with contextlib.ExitStack() as stack:
+        if scheduler is not None:
+            own = stack.enter_context(_connected(scheduler))
+            _check_workers(own)
+        else:
+            stack.enter_context(_script_apart())
+            own = stack.enter_context(_local_client(workers or dask.system.CPU_COUNT))
+        stack.enter_context(_reported(own, report))
         yield own
 
 
-def _reported(client: Client, path: str | None) -> contextlib.AbstractContextManager[Any]:
+@contextlib.contextmanager
+def _connected(scheduler: str) -> Iterator[Client]:
+    """A client of a scheduler elsewhere."""
+    try:
+        host, _ = get_address_host_port(scheduler, strict=True)
+    except (ValueError, TypeError) as error:
+        raise SettingsError(f"scheduler {scheduler}: {error}; must be tcp://HOST:PORT or tls://HOST:PORT") from None
+    if scheduler.startswith("tls://"):
+        check_certificates()
+    elif not _is_loopback(host):
+        _warn_of(scheduler)
+    try:
+        with waiting(f"scheduler {scheduler}: connecting"), ThreadPoolExecutor(1) as pool:
+            pool.submit(asyncio.run, _greet(scheduler)).result()  # Dask's own first greeting has no limit
+        client = Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
+    except TimeoutError:
+        raise ClusterError(
+            f"scheduler {scheduler}: takes connections, and does not answer for {GREET_SECONDS:.0f} s"
+        ) from None
+    except Exception as error:  # whatever a port that is no scheduler's says
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ClusterError(f"scheduler {scheduler}: not reachable: {reason}") from None
+    try:
+        yield client
+    finally:
+        with contextlib.suppress(TimeoutError, OSError):  # a scheduler that is gone takes no leave
+            client.close(CLOSE_SECONDS)
+
+
+async def _greet(scheduler: str) -> None:
+    arguments = Security().get_connection_args("client")
+    comm = await asyncio.wait_for(connect(scheduler, timeout=CONNECT_TIMEOUT, **arguments), GREET_SECONDS)
+    comm.abort()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
+    except OSError:
+        return False
+
+
+@functools.cache
+def _warn_of(scheduler: str) -> None:
+    say(
+        f"scheduler {scheduler}: is not encrypted and asks nobody who he is: whoever reaches its port can run code as "
+        "you; tls://HOST:PORT keeps others out, with certificates of `isophase certs DIR`"
+    )
+
+
+@contextlib.contextmanager
+def _local_client(workers: int) -> Iterator[Client]:
+    with contextlib.ExitStack() as stack:
+        try:
+            with waiting(f"{workers} local workers: starting"):
+                local = stack.enter_context(local_processes(workers))
+                client = stack.enter_context(Client(local, security=local.security, set_as_default=False))
+        except Exception as error:
+            cause: BaseException = error
+            while cause.__cause__ is not None:  # Dask says that something failed, and its cause why
+                cause = cause.__cause__
+            reason = (str(cause).strip().splitlines() or [""])[0]
+            raise ClusterError(f"local workers: cannot be started: {type(cause).__name__}: {reason}") from error
+        yield client
+
+
+@contextlib.contextmanager
+def _reported(client: Client, path: str | None) -> Iterator[None]:
     if path is None:
-        return contextlib.nullcontext()
-    stack = contextlib.ExitStack()
-    stack.enter_context(client.as_current())  # where the report looks for its client
-    stack.enter_context(performance_report(filename=path))
-    return stack
+        yield
+        return
+    with client.as_current():  # where the report looks for its client
+        report = performance_report(filename=path)
+        _asked(client, report.__aenter__)
+        try:
+            yield
+        finally:
+            try:
+                _asked(client, lambda: report.__aexit__(None, None, None, code=" ".join(sys.argv)))
+            except ClusterError as error:
+                say(f"performance report {path}: not written: {error}")
 
 
-def _check_workers(client: Client, scheduler: str) -> None:
+def _asked(client: Client, question: Callable[[], Any], seconds: float = SILENT_SECONDS) -> Any:
+    """The scheduler's answer. ClusterError where there is none in this time."""
+    scheduler = f"scheduler {scheduler_of(client).address}"
+    try:
+        with waiting(f"{scheduler}: no answer"):
+            return client.sync(question, callback_timeout=seconds)
+    except TimeoutError:
+        raise ClusterError(f"{scheduler}: no answer for {seconds:.0f} s") from None
+    except OSError as error:
+        raise ClusterError(f"{scheduler}: lost: {error}") from None
+
+
+def _check_workers(client: Client) -> None:
     """Refuse a scheduler without workers, or with one whose packages differ.
 
     A task is asked for, not a worker: an idle adaptive cluster has none until there is work.
     """
+    scheduler = scheduler_of(client).address
     timeout = dask.config.get("distributed.scheduler.no-workers-timeout") or WORKERS_TIMEOUT
     try:
-        client.submit(get_package_info, [], pure=False).result(timeout=parse_timedelta(timeout))
+        with waiting(f"scheduler {scheduler}: no worker that takes a call yet, of {timeout} that it may take"):
+            client.submit(get_package_info, [], pure=False).result(timeout=parse_timedelta(timeout))
     except TimeoutError:
         raise ClusterError(
             f"scheduler {scheduler}: no worker within {timeout}; "
             "DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT=1h waits longer"
         ) from None
     here = versions()
-    joined: Any = client.get_versions(packages=CHANGE_BITS)  # a coroutine only of asynchronous clients
+    with watched(client):  # who does not answer now is restarted
+        joined = _asked(client, lambda: client.get_versions(packages=CHANGE_BITS), 2 * SILENT_SECONDS)
     for worker, found in joined["workers"].items():
         _compare_versions(here, found["packages"], worker)
 
@@ -130,7 +216,7 @@ def versions() -> dict[str, str]:
 def _compare_versions(here: Mapping[str, str], there: Mapping[str, str | None], worker: str) -> None:
     for name, version in here.items():
         if (other := there.get(name) or "none") != version:
-            raise ClusterError(
+            raise SettingsError(
                 f"worker {worker}: has {name} {other}, the flow has {version}; "
                 "results could differ in their bits: install the same versions everywhere"
             )
@@ -159,26 +245,6 @@ def _script_apart() -> Iterator[None]:
             setattr(main, name, value)
 
 
-def _local_cluster(workers: int) -> LocalCluster:
-    """Local worker processes that a terminal's Ctrl-C does not reach: the flow alone takes it, and ends them.
-
-    They inherit the signal mask of the event loop's thread, and that thread the mask of this one.
-    """
-    resource_tracker.ensure_running()  # unblocks SIGINT in the thread that is the first to need it
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address=_free_dashboard(),
-            worker_dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-        )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
 def fan_out(
     client: Client, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]
 ) -> Iterator[tuple[int, Any]]:
@@ -205,9 +271,9 @@ def fan_out(
     looked = time.monotonic()
     running = as_completed(first, loop=client.loop, with_results=True, raise_errors=False)
     try:
-        for future, result in running:
+        for future, result in _as_they_end(client, running):
             if future.status in ("cancelled", "lost"):
-                raise ClusterError(f"scheduler {client.scheduler_info()['address']}: lost while calls were running")
+                raise ClusterError(f"scheduler {scheduler_of(client).address}: lost while calls were running")
             # of a failed future the result is (type, exception, traceback)
             yield position.pop(future.key), result[1] if future.status == "error" else result
             wanted = 1
@@ -220,15 +286,25 @@ def fan_out(
         client.cancel(list(running.futures))
 
 
+def _as_they_end(client: Client, running: as_completed) -> Iterator[tuple[Any, Any]]:
+    """Futures and their results, for as long as there is a cluster to wait for; ClusterError when there is none."""
+    with watched(client) as watch:
+        while not running.is_empty():
+            while not running.has_ready():
+                watch.check()
+                with running.thread_condition:
+                    running.thread_condition.wait(timeout=0.1)
+            yield next(running)
+
+
+def nthreads(client: Client) -> dict[str, int]:
+    """Threads of every worker, as they are now."""
+    return _asked(client, lambda: scheduler_of(client).ncores())
+
+
 def threads(client: Client) -> int:
-    """Threads of all workers, as they are now."""
-    return sum(client.nthreads().values())
+    return sum(nthreads(client).values())
 
 
 def _most_in_flight(client: Client) -> int:
     return max(LEAST_IN_FLIGHT, IN_FLIGHT_PER_THREAD * threads(client))
-
-
-def _free_dashboard() -> str:
-    with socket.socket() as probe:
-        return "127.0.0.1:0" if probe.connect_ex(("127.0.0.1", 8787)) == 0 else "127.0.0.1:8787"

@@ -14,7 +14,7 @@ from distributed import Client, KilledWorker
 
 from isophase.flows import artifacts
 from isophase.flows.blocks import Blocks, RunBlocks
-from isophase.flows.cluster import ClusterError, fan_out, threads
+from isophase.flows.cluster import ClusterError, fan_out, nthreads, threads
 from isophase.flows.progress import Meter
 from isophase.flows.provenance import provenance
 from isophase.sweeps.kinds import UnknownKindError
@@ -142,7 +142,7 @@ def _run_shards(sweep: Sweep, results: SweepStore, shards: list[Shard], client: 
     """Run the shards, block by block; returns the time spent in kernels over all workers, in seconds."""
     runs = tasks(shards, {group.name: group.seconds() / group.n_points for group in sweep.groups()})
     n_left = sum(len(shard.points) for shard in shards)
-    n_workers, n_threads = len(client.nthreads()), threads(client)
+    n_workers, n_threads = len(nthreads(client)), threads(client)
     print(f"{sweep.name}: {n_left:,} points to run on {n_workers} workers, into {results.location}", file=sys.stderr)
     print(f"Dask dashboard: {client.dashboard_link}", file=sys.stderr)
     artifacts.link("dashboard", client.dashboard_link, "Dask dashboard of this run, while it goes on")

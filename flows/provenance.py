@@ -10,6 +10,8 @@ from typing import Any
 
 from distributed import Client
 
+from isophase.flows.cluster import nthreads
+
 PACKAGES = ("isophase", "dask", "distributed", "xarray", "zarr", "numpy", "numba", "prefect", "jax", "optax")
 
 
@@ -26,7 +28,7 @@ def provenance(client: Client) -> dict[str, Any]:
         "host": platform.node(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "workers": len(client.scheduler_info(n_workers=-1)["workers"]),
+        "workers": len(nthreads(client)),
         "git_commit": git_commit(Path(__file__).resolve()),
         "versions": versions,
     }
