@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from isophase.flows.cluster import ClusterError
+from isophase.flows.errors import SettingsError
 
 VALID_DAYS = 365
 CONFIG = "dask.yaml"
@@ -28,13 +28,13 @@ def make_certificates(folder: str | Path) -> datetime.datetime:
 
     Raises
     ------
-    ClusterError : one of the files is there already, or the folder cannot be written.
+    SettingsError : one of the files is there already, or the folder cannot be written.
     """
     folder = Path(folder).absolute()
     ca, certificate, key = folder / "ca.pem", folder / "cert.pem", folder / "key.pem"
     for path in (ca, certificate, key, folder / CONFIG):
         if path.exists():
-            raise ClusterError(f"certificates {path}: is there already, and processes may use it; give another folder")
+            raise SettingsError(f"certificates {path}: is there already, and processes may use it; give another folder")
     own_key, ca_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=VALID_DAYS)
     authority = _certificate("isophase authority", ca_key, None, ca_key, expires)
@@ -52,7 +52,7 @@ def make_certificates(folder: str | Path) -> datetime.datetime:
         _write(certificate, issued.public_bytes(serialization.Encoding.PEM), 0o644)
         _write(folder / CONFIG, settings.encode(), 0o644)
     except OSError as error:
-        raise ClusterError(f"certificates {folder}: cannot be written: {error}") from None
+        raise SettingsError(f"certificates {folder}: cannot be written: {error}") from None
     return expires
 
 

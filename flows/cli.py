@@ -1,7 +1,6 @@
 """The command line: ``isophase``. It turns arguments into flow runs, and errors into one line and an exit code."""
 
 import argparse
-import io
 import logging
 import os
 import sys
@@ -10,13 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from isophase.flows import interrupt, output
+
 EXIT_CODES = """exit codes:
   0  all points of the sweep are done
   1  the run ended, but some points failed, or parts of the reduction or figures, which are left out; the errors are
      shown, and those of points by `isophase status STORE`
-  2  bad arguments or a bad sweep file; nothing was started
-  3  the store, the scheduler or the machine gave way; run the same command again to go on
+  2  refused: arguments, a sweep, a setting, a store or a folder that cannot be used, however often it is tried; mend
+     what the line names
+  3  the store, the scheduler, a server or the machine gave way; run the same command again to go on
+  4  a fault of isophase itself; please report it
   130  interrupted; run the same command again to go on
+  a reader that goes away, as in `isophase reduce STORE | true`, changes nothing
 """
 
 RUN = """Run the points of a sweep that its store lacks: start it, resume it, extend it.
@@ -210,47 +214,83 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a kind may be a function of a module here; last, so that it hides none
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a locale may lack the characters of a title
     # Prefect logs every failure with a traceback; the terminal gets one line from here, the server the whole
     if options.command != "serve":
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         logging.raiseExceptions = False  # nor what Prefect's log handler has to say of a server that is gone
         # 4 retries outlast an outage of 24 s; the default 5 make somebody wait for four minutes where a server is gone
         os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "4")
-    from isophase.flows import interrupt
-    from isophase.sweeps.store import StoreError
-    from isophase.sweeps.sweep import SweepError
+    with output.kept() as streams:
+        code = _run_command(options)
+        if code in (0, 1) and sys.stdout is not None:
+            sys.stdout.flush()
+            if streams.error is not None:  # what was asked for has not been printed
+                return _fail(f"standard output: cannot be written: {streams.error}", 3)
+        return code
 
+
+def _run_command(options: argparse.Namespace) -> int:
+    """The command, whose errors become a line and a code."""
     if options.command in ("run", "reduce", "study"):
         interrupt.watch()
     try:
+        _check_dask_files()
         return COMMANDS[options.command](options)
-    except SweepError as error:
-        return _fail(str(error), 2)
-    except StoreError as error:
-        return _fail(str(error), 3)
     except KeyboardInterrupt:
         interrupt.end()
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and options.command in LOOKING:  # its reader has had enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
         if interrupt.requested.is_set():  # Prefect's client found its server gone before the run had ended
             interrupt.end()
         if os.environ.get("ISOPHASE_DEBUG"):
             traceback.print_exc()
-        from isophase.flows.cluster import ClusterError
+        return _fail(*_line_and_code(error))
 
-        if type(error).__module__.startswith("httpx") and (url := os.environ.get("PREFECT_API_URL")):
-            # Prefect's exit hooks would try for another minute to tell the server
-            interrupt.end(
-                f"isophase: error: Prefect server {url} (PREFECT_API_URL): lost: {error}; run it again to go on", 3
-            )
-        if isinstance(error, ClusterError | OSError):
-            return _fail(str(error), 3)
-        first_line = (str(error).strip().splitlines() or [""])[0]
-        return _fail(f"{type(error).__name__}: {first_line} (ISOPHASE_DEBUG=1 shows where)", 3)
+
+def _check_dask_files() -> None:
+    """Refuse configuration files that Dask cannot read, with which nothing that uses it can be imported."""
+    try:
+        import dask.config
+    except ValueError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise Refusal(" ".join(lines)) from None
+    path = os.environ.get("DASK_CONFIG")
+    if path is not None and not os.access(path, os.R_OK):  # which Dask passes over
+        raise Refusal(f"DASK_CONFIG={path}: cannot be read: there is no such file, or no permission")
+    assert dask.config
+
+
+def _line_and_code(error: Exception) -> tuple[str, int]:
+    from pydantic import ValidationError
+
+    from isophase.flows.errors import ClusterError, NothingReducedError, SettingsError
+    from isophase.sweeps.store import StoreError, StoreRefusedError
+    from isophase.sweeps.sweep import SweepError
+
+    if isinstance(error, SweepError | StoreRefusedError | SettingsError | Refusal):
+        return str(error), 2
+    if isinstance(error, ValidationError) and error.title.endswith("Settings"):  # Prefect's, read as it is imported
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        return f"Prefect's {error.title}: {name}={first['input']!r}: {first['msg']}", 2
+    if isinstance(error, NothingReducedError):
+        return str(error), 1
+    if isinstance(error, StoreError | ClusterError | OSError):
+        return str(error), 3
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    origin = type(error).__module__.split(".")[0]
+    if origin == "httpx" and (url := os.environ.get("PREFECT_API_URL")):
+        # Prefect's exit hooks would try for another minute to tell the server
+        interrupt.end(
+            f"isophase: error: Prefect server {url} (PREFECT_API_URL): lost: {error}; run it again to go on", 3
+        )
+    text = f"{type(error).__name__}: {first_line} (ISOPHASE_DEBUG=1 shows where)"
+    if origin in ("httpx", "prefect") or isinstance(error, MemoryError):
+        return text, 3
+    return f"a fault of isophase, please report it: {text}", 4
+
+
+class Refusal(Exception):  # noqa: N818 - of what is wrong before anything of ours is imported
+    """What was given or set cannot be used."""
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -461,13 +501,13 @@ def _show(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     os.environ.setdefault("PREFECT_LOGGING_LOG_PRINTS", "true")  # of the flow runs, into Prefect's UI
-    from isophase.flows.cluster import ClusterError
+    from isophase.flows.errors import SettingsError
     from isophase.flows.serve import deployments, serve
 
     served = deployments(options.file, options.scheduler)
     url = os.environ.get("PREFECT_API_URL")
     if not url:
-        raise ClusterError(
+        raise SettingsError(
             "no Prefect server to keep the schedules, and an embedded one fires none: run `prefect server start`, and "
             "set PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
@@ -487,8 +527,10 @@ def _certs(options: argparse.Namespace) -> int:
 
 def _check_store(sweep: Any, store: str) -> None:
     """Refuse a store that cannot be used, before Prefect's server takes seconds to start."""
+    from isophase.flows.points import check_packages
     from isophase.sweeps.store import SweepStore, exclusive
 
+    check_packages(sweep.kind)
     with exclusive(store):
         SweepStore.prepare(store, sweep)
 
@@ -501,6 +543,9 @@ def _check_places(scheduler: str | None, figures: str | None = None, report: str
         _check_folder("performance report in", Path(report).parent)
     if url := os.environ.get("PREFECT_API_URL"):
         _check_prefect(url)
+    from isophase.flows.settings import check_settings
+
+    check_settings()
     if scheduler is not None:
         from isophase.flows.cluster import cluster
 
@@ -509,14 +554,14 @@ def _check_places(scheduler: str | None, figures: str | None = None, report: str
 
 
 def _check_folder(what: str, folder: Path) -> None:
-    from isophase.sweeps.store import StoreError
+    from isophase.sweeps.store import StoreRefusedError, unusable
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"{what} {folder}: cannot be written: {error}") from None
+        raise unusable(f"{what} {folder}: cannot be written: {error}", error) from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise StoreError(f"{what} {folder}: cannot be written: no permission")
+        raise StoreRefusedError(f"{what} {folder}: cannot be written: no permission")
 
 
 def _check_prefect(url: str) -> None:
@@ -553,7 +598,6 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-LOOKING = ("report", "compare", "status", "presets", "show")  # commands that leave nothing half done
 COMMANDS = {
     "run": _run,
     "reduce": _reduce,

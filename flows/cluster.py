@@ -173,8 +173,9 @@ def _reported(client: Client, path: str | None) -> Iterator[None]:
                 say(f"performance report {path}: not written: {error}")
 
 
-def _asked(client: Client, question: Callable[[], Any], seconds: float = SILENT_SECONDS) -> Any:
-    """The scheduler's answer. ClusterError where there is none in this time."""
+def _asked(client: Client, question: Callable[[], Any], seconds: float | None = None) -> Any:
+    """The scheduler's answer. ClusterError where there is none in this time [``SILENT_SECONDS``]."""
+    seconds = seconds or SILENT_SECONDS
     scheduler = f"scheduler {scheduler_of(client).address}"
     try:
         with waiting(f"{scheduler}: no answer"):
@@ -267,9 +268,8 @@ def fan_out(
             futures.append(future)
         return futures
 
-    first = submit(_most_in_flight(client))
     looked = time.monotonic()
-    running = as_completed(first, loop=client.loop, with_results=True, raise_errors=False)
+    running = as_completed(submit(_most_in_flight(client)), loop=client.loop, with_results=True, raise_errors=False)
     try:
         for future, result in _as_they_end(client, running):
             if future.status in ("cancelled", "lost"):

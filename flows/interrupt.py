@@ -45,7 +45,7 @@ def _end_in_time(signals: int) -> None:
 def end(message: str = MESSAGE, code: int = EXIT_CODE) -> NoReturn:
     """Say why the run ends, kill what this process started, and leave without anybody's exit hooks."""
     _ending.acquire()  # never released: whoever comes second waits here for the end
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream may be closed, or none
         sys.stdout.flush()
         print(message, file=sys.stderr, flush=True)
     for child in psutil.Process().children(recursive=True):

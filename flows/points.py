@@ -14,10 +14,11 @@ from distributed import Client, KilledWorker
 
 from isophase.flows import artifacts
 from isophase.flows.blocks import Blocks, RunBlocks
-from isophase.flows.cluster import ClusterError, fan_out, nthreads, threads
+from isophase.flows.cluster import fan_out, nthreads, threads
+from isophase.flows.errors import SettingsError
 from isophase.flows.progress import Meter
 from isophase.flows.provenance import provenance
-from isophase.sweeps.kinds import UnknownKindError
+from isophase.sweeps.kinds import Kind, UnknownKindError
 from isophase.sweeps.store import (
     Damage,
     Outcome,
@@ -84,6 +85,7 @@ def run_points(
     """
     started = time.perf_counter()
     sweep, store = load(sweep) if isinstance(sweep, str) else sweep, resolve(store)
+    check_packages(sweep.kind)
     with exclusive(store):
         results = SweepStore.prepare(store, sweep)
         if more_seeds:
@@ -117,6 +119,19 @@ def say_lost(results: SweepStore, damages: Sequence[Damage]) -> int:
         hint = f"`isophase verify {results.location} --repair` sets them to be run again"
         print(*lines(results, damages), f"{number:,} finished points are lost; {hint}", sep="\n", file=sys.stderr)
     return number
+
+
+def check_packages(kind: Kind) -> None:
+    """Refuse a kind that lacks a package here, before every point of it fails."""
+    try:
+        kind.check_packages()
+    except UnknownKindError as error:
+        raise SettingsError(str(error)) from None
+
+
+def cannot_run(error: UnknownKindError) -> SettingsError:
+    """What it means that a worker answers so."""
+    return SettingsError(f"a worker cannot run the sweep's {error}; install it there too, or upload its module")
 
 
 def _with_more_seeds(sweep: Sweep, results: SweepStore, count: int) -> tuple[Sweep, SweepStore]:
@@ -226,7 +241,7 @@ def _outcomes(answer: Any, run: tuple[Shard, ...], results: SweepStore) -> list[
         error = f"KilledWorker: {answer.allowed_failures + 1} workers died while computing it"
         return [([Outcome(error=error)] * len(shard.points), 0) for shard in run]
     if isinstance(answer, UnknownKindError):
-        raise ClusterError(f"a worker does not know the sweep's {answer}; install or upload its module there")
+        raise cannot_run(answer)
     if isinstance(answer, OSError):
         raise StoreError(f"store {results.location}: cannot be written: {answer}")
     if isinstance(answer, BaseException):
@@ -241,6 +256,7 @@ def compute_run(run: list[Work]) -> list[Computed]:
     point that fails its error and traceback.
     """
     computed = []
+    run[0].parcel.kind().check_packages()
     for work in run:
         log.info("%s: %d points from %s", work.shard.group, len(work.parameters), point_label(work, 0))
         outcomes, nbytes = compute_shard(work)

@@ -19,8 +19,9 @@ from distributed import KilledWorker
 from isophase.analysis.base import Reduction, Summaries
 from isophase.analysis.schemes import at_position, grid_axes, parameters
 from isophase.flows.blocks import Blocks, RunBlocks
-from isophase.flows.cluster import ClusterError, fan_out
-from isophase.flows.points import Connect
+from isophase.flows.cluster import fan_out
+from isophase.flows.errors import ClusterError, NothingReducedError
+from isophase.flows.points import Connect, cannot_run, check_packages
 from isophase.flows.progress import Meter
 from isophase.sweeps.kinds import Kind, Parcel, UnknownKindError, kind_named, parcel
 from isophase.sweeps.seeds import point_seed
@@ -30,6 +31,7 @@ from isophase.sweeps.store import (
     SUMMARY,
     DamagedError,
     StoreError,
+    StoreRefusedError,
     damaged,
     exclusive,
     lines,
@@ -103,6 +105,7 @@ def reduce_points(store: str, connect: Connect, run_blocks: RunBlocks, refine: b
     store = resolve(store)
     with exclusive(store):
         kind = kind_of(store)
+        check_packages(kind)
         sent = parcel(kind)
         if refine and kind.run_again is None:
             raise SweepError(f"refine: store {store} is of kind {kind.name!r}, whose points cannot be refined")
@@ -141,7 +144,7 @@ def reduce_points(store: str, connect: Connect, run_blocks: RunBlocks, refine: b
             print(f"left out: {failure.part}: {failure.error}\n{failure.traceback}", file=sys.stderr)
         if not summaries or (refine and failures):  # a refined summary that lacks parts would be a loss
             what = "could not be refined, and is as it was" if refine else "nothing could be reduced"
-            raise StoreError(f"store {store}: {what}: {failures[0].part}: {failures[0].error}")
+            raise NothingReducedError(f"store {store}: {what}: {failures[0].part}: {failures[0].error}")
         across, failed_across = reduce_across(reduction, summaries)
         write_summaries(store, summaries | across, refined)
     return ReduceSummary(store, tuple(summaries), (*failures, *failed_across))
@@ -152,7 +155,7 @@ def kind_of(store: str) -> Kind:
     try:
         return kind_named(stored_sweep(store)["kind"])
     except UnknownKindError as error:
-        raise StoreError(f"store {store}: {error}") from None
+        raise StoreRefusedError(f"store {store}: {error}") from None
 
 
 def summaries_of(store: str) -> Summaries:
@@ -174,7 +177,7 @@ def finished(store: str) -> dict[str, xr.Dataset]:
                 dataset[name].load()
         groups = {name: dataset for name, dataset in groups.items() if (dataset["status"] == DONE).any()}
     if not groups:
-        raise StoreError(f"store {store}: no point is done, there is nothing to reduce")
+        raise StoreRefusedError(f"store {store}: no point is done, there is nothing to reduce")
     return groups
 
 
@@ -189,7 +192,7 @@ def _without_lost(store: str, groups: dict[str, xr.Dataset]) -> tuple[dict[str, 
             groups[damage.group]["status"].values[point] = LOST
     groups = {name: dataset for name, dataset in groups.items() if (dataset["status"] == DONE).any()}
     if not groups:
-        raise StoreError(f"store {store}: nothing could be reduced: {failures[0].part}; {failures[0].error}")
+        raise NothingReducedError(f"store {store}: nothing could be reduced: {failures[0].part}; {failures[0].error}")
     return groups, failures
 
 
@@ -221,8 +224,9 @@ def positions_of(dataset: xr.Dataset) -> Iterator[dict[str, int]]:
 
 def reduce_part(part: Part) -> xr.Dataset | Failure:
     """Summary of one scheme over its finished seeds, or what is measured of one seed. Runs on a worker."""
+    kind = part.parcel.kind()
+    kind.check_packages()
     try:
-        kind = part.parcel.kind()
         reduction: Reduction = kind.reduction
         group = open_tree(part.store, chunks=None)[part.group].to_dataset()
         if part.lost:
@@ -300,6 +304,8 @@ def _answer(answer: Any, position: Mapping[str, int]) -> xr.Dataset | Failure:
     """What a Dask task came to."""
     if isinstance(answer, KilledWorker):
         return Failure("", f"KilledWorker: {answer.allowed_failures + 1} workers died while reducing it")
+    if isinstance(answer, UnknownKindError):
+        raise cannot_run(answer)
     if isinstance(answer, ClusterError | KeyboardInterrupt):
         raise answer
     if isinstance(answer, BaseException):

@@ -15,7 +15,7 @@ from isophase.analysis.tables import Table
 from isophase.flows import artifacts
 from isophase.flows.formats import FORMATS, as_html, terminal
 from isophase.flows.reduction import kind_of, summaries_of
-from isophase.sweeps.store import StoreError, is_stale, is_url, open_store, resolve
+from isophase.sweeps.store import StoreRefusedError, is_stale, is_url, open_store, resolve, unusable
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def compare(stores: Sequence[str], figures: str) -> tuple[list[Path], int]:
     groups: dict[str, xr.Dataset] = {}
     for location, stem, report in zip(locations, stems, reports, strict=True):
         if report.beside is None or report is not reports[0]:
-            raise StoreError(
+            raise StoreRefusedError(
                 f"store {location}: holds kind {kind_of(location).name!r}, which cannot be set beside "
                 f"kind {kind_of(locations[0]).name!r} of {locations[0]}"
             )
@@ -154,7 +154,7 @@ def draw(choose: Callable[[], Figures], folder: Path) -> tuple[list[Path], int]:
                 continue
             paths.append(folder / f"{name}.png")
     except OSError as error:
-        raise StoreError(f"figures {folder}: cannot be written: {error}") from None
+        raise unusable(f"figures {folder}: cannot be written: {error}", error) from None
     return paths, failed
 
 

@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,6 +25,7 @@ from isophase.flows.progress import QUIET_SECONDS, SAY_SECONDS, say
 
 LOOK_SECONDS = 2.0
 ANSWER_SECONDS = 5.0  # for a question to a scheduler that has answered before
+RESTART_SECONDS = 15.0  # a nanny asks its worker to end, and kills it after 4
 SILENT_SECONDS = 60.0  # that a scheduler, or a worker that uses no core, may give no sign
 UNKNOWN_SECONDS = 300.0  # that a worker may give none of which nobody says whether it computes; Dask's own limit
 NO_WORKERS = "5 minutes"  # that a run waits for its workers to come back, unless Dask's own setting says otherwise
@@ -104,50 +105,62 @@ class Watch:
         for address in self._workers.keys() - found.keys():
             del self._workers[address]
         if silent:
-            processing = self._ask(lambda: self._scheduler.processing())
-            for address, nanny in silent.items():
-                self._worker_silent(address, nanny, len(processing.get(address, ())), step)
+            self._look_at_silent(silent, step)
 
-    def _worker_silent(self, address: str, nanny: str | None, calls: int, step: float) -> None:
-        known = self._workers[address]
-        used = self._used(address) if nanny else None
-        if used is None or known.used is None or used - known.used < BUSY * step:
-            known.idle += step
-        else:
-            known.idle = 0.0
-        known.used = used
-        limit = SILENT_SECONDS if used is not None else UNKNOWN_SECONDS
-        if known.idle >= limit:
-            self._restart(address, known, calls)
-        elif known.idle:
-            rest = f"its {calls} calls go elsewhere after {limit:.0f} s" if calls else "it has nothing to do"
-            self._say(address, f"worker {address}: gives no sign for {known.total:.0f} s; {rest}")
-        else:
-            self._say(address, f"worker {address}: computes, and lets nothing else run for {known.total:.0f} s")
+    def _look_at_silent(self, nannies: Mapping[str, str | None], step: float) -> None:
+        """Say of workers that give no sign what is known of them, and restart those that do nothing."""
+        processing = self._ask(lambda: self._scheduler.processing())
+        used = self._used([address for address, nanny in nannies.items() if nanny])
+        over: dict[str, str] = {}
+        for address in nannies:
+            known, now = self._workers[address], used.get(address)
+            is_first, computes = now is not None and known.used is None, False
+            if now is not None and known.used is not None:
+                computes = now - known.used >= BUSY * step
+            known.idle = 0.0 if computes else known.idle + step
+            known.used = now
+            if is_first:  # it has to be looked at twice
+                continue
+            limit = SILENT_SECONDS if now is not None else UNKNOWN_SECONDS
+            calls = f"its {len(processing.get(address, ()))} calls go elsewhere"
+            if known.idle >= limit:
+                over[address] = f"worker {address}: gave no sign for {known.total:.0f} s: {{}}; {calls}"
+            elif computes:
+                self._say(
+                    f"{address} computes",
+                    f"worker {address}: computes, and lets nothing else run for {known.total:.0f} s",
+                )
+            else:
+                text = f"worker {address}: gives no sign for {known.total:.0f} s; {calls} after {limit:.0f} s"
+                self._say(address, text)
+        if over:
+            self._restart(over)
 
-    def _used(self, address: str) -> float | None:
-        """Seconds of a core that a worker's process has used; None where its nanny does not say."""
+    def _used(self, workers: list[str]) -> dict[str, float]:
+        """Seconds of a core that the processes of workers have used, as far as their nannies say."""
+        if not workers:
+            return {}
         try:
-            answers = self._ask(lambda: self._client.run(cpu_seconds, workers=[address], nanny=True, on_error="return"))
+            found = self._ask(lambda: self._client.run(cpu_seconds, workers=workers, nanny=True, on_error="return"))
         except (OSError, TimeoutError):
-            return None
-        answer = answers.get(address)
-        return answer if isinstance(answer, float) else None
+            return {}
+        return {address: seconds for address, seconds in found.items() if isinstance(seconds, float)}
 
-    def _restart(self, address: str, known: _Silence, calls: int) -> None:
-        self._workers[address] = _Silence(known.last_seen)
-        answer = self._ask(
+    def _restart(self, over: Mapping[str, str]) -> None:
+        for address in over:
+            self._workers[address] = _Silence(self._workers[address].last_seen)
+        found = self._ask(
             lambda: self._scheduler.restart_workers(
-                workers=[address],
-                timeout=2 * ANSWER_SECONDS,
+                workers=list(over),
+                timeout=RESTART_SECONDS,
                 wait_for_workers=False,
                 on_error="return",
                 stimulus_id=f"isophase-{uuid.uuid4().hex}",
             ),
-            6 * ANSWER_SECONDS,
+            2 * RESTART_SECONDS,
         )
-        done = "restarted" if answer.get(address) == "OK" else "given up"
-        say(f"worker {address}: gave no sign for {known.total:.0f} s: {done}; its {calls} calls go elsewhere")
+        for address, line in over.items():
+            say(line.format("restarted" if found.get(address) == "OK" else "given up"))
 
     def _scheduler_silent(self, step: float) -> None:
         self._unanswered += step

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 
 import cloudpickle
 
-from isophase.sweeps.kinds.base import Kind
+from isophase.sweeps.kinds.base import Kind, UnknownKindError
 
 BUILT_IN = {
     "lattice": "isophase.sweeps.kinds.lattice:Lattice",
@@ -18,10 +18,6 @@ BUILT_IN = {
 }
 ENTRY_POINTS = "isophase.kinds"
 _LOADED: dict[str, Kind] = {}
-
-
-class UnknownKindError(LookupError):
-    """A kind that is not known here; the message names it and says why."""
 
 
 def names() -> list[str]:

@@ -8,6 +8,7 @@ import abc
 import math
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 # by the store of every point: names that nothing else may have
 KEPT = ("status", "error", "traceback", "wall_time", "crc32", "shard_bytes")
+
+
+class UnknownKindError(LookupError):
+    """A kind that is not known here, or cannot run here; the message names it and says why."""
 
 
 class Strict(BaseModel):
@@ -65,6 +70,7 @@ class Kind(abc.ABC):
         realisation is followed.
     work_unit : what :meth:`work` counts.
     reduction, report : ``isophase.analysis.base.Reduction`` and ``Report``; :class:`Located` says where they are.
+    needs : the packages beside isophase's own that its points import, each with the extra of isophase that installs it.
     run_again : ``(parameters, seed, record, checkpoints) -> dataset``, the same point followed at other checkpoints,
         for a reduction that can look between what was recorded; None: it cannot.
     """
@@ -75,6 +81,7 @@ class Kind(abc.ABC):
     shape_parameters: tuple[str, ...] = ()
     seed_free: tuple[str, ...] = ()
     work_unit: str = "points"
+    needs: Mapping[str, str] = MappingProxyType({})
     reduction: Any = Located("isophase.analysis.over_seeds:REDUCTION")
     report: Any = Located("isophase.analysis.over_seeds:REPORT")
     run_again: Callable[..., xr.Dataset] | None = None
@@ -88,6 +95,18 @@ class Kind(abc.ABC):
     def importable(self) -> bool:
         """Whether other processes find the kind by its name; a script's or a notebook's reaches them by value."""
         return type(self).__module__ != "__main__"
+
+    def check_packages(self) -> None:
+        """Raise UnknownKindError where a package that its points need cannot be imported: every point would fail."""
+        for package, extra in self.needs.items():
+            try:
+                import_module(package)
+            except Exception as error:  # whatever somebody else's module raises
+                reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+                raise UnknownKindError(
+                    f"kind={self.name!r}: needs {package}, which cannot be imported ({reason}): "
+                    f"pip install 'isophase[{extra}]'"
+                ) from error
 
     @abc.abstractmethod
     def template(self, parameters: Any, record: Any) -> xr.Dataset:

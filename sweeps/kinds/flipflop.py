@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -130,6 +131,7 @@ class Flipflop(Kind):
     shape_parameters = ("clock", "cell", "n_hidden", "length", "automaton")
     seed_free = TREATMENT
     work_unit = "iterations"
+    needs = MappingProxyType({"jax": "train", "optax": "train"})
     reduction = Located("isophase.analysis.networks.training:REDUCTION")
     report = Located("isophase.analysis.networks.report:REPORT")
 

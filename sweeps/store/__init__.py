@@ -7,12 +7,14 @@ from isophase.sweeps.store.layout import Shard, shard_shape, tasks
 from isophase.sweeps.store.location import (
     DamagedError,
     StoreError,
+    StoreRefusedError,
     is_url,
     one_line,
     open_store,
     open_tree,
     resolve,
     stored_sweep,
+    unusable,
     zarr_store,
 )
 from isophase.sweeps.store.lock import exclusive
@@ -33,6 +35,7 @@ __all__ = [
     "Outcome",
     "Shard",
     "StoreError",
+    "StoreRefusedError",
     "SweepStore",
     "Work",
     "compute_shard",
@@ -54,6 +57,7 @@ __all__ = [
     "shard_shape",
     "stored_sweep",
     "tasks",
+    "unusable",
     "usage",
     "verify",
     "write_summaries",

@@ -12,7 +12,7 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from isophase.sweeps.kinds.base import arrays_of
-from isophase.sweeps.store.location import StoreError
+from isophase.sweeps.store.location import StoreRefusedError
 from isophase.sweeps.sweep import Axis, Group
 
 SHARD_SECONDS = 2.0  # cheap points share a shard (and a Dask task) that takes about this long
@@ -57,7 +57,7 @@ def prepare_group(
     coordinates = _coordinates(group)
     for name, (_, values, _) in coordinates.items():
         if name in node and (member(node, name).dtype.kind in "iufb") != (np.asarray(values).dtype.kind in "iufb"):
-            raise StoreError(f"store {location}: {name} in {group.name}: numbers and text cannot be on one axis")
+            raise StoreRefusedError(f"store {location}: {name} in {group.name}: numbers and text cannot be on one axis")
     dims = tuple(axis.name for axis in group.axes)
     cells = _bookkeeping_chunk(group.shape)
     fresh = [name for name in kept if name not in node or member(node, name).shape != group.shape]

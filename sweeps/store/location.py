@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import uuid
@@ -18,14 +19,26 @@ from isophase.sweeps.store.metadata import ROOT, is_digest_wrong
 from isophase.sweeps.sweep import SweepError
 
 PARTIAL = ".partial"  # end of the name of a file that is being written
+LASTING = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)  # beside those that have a class of their own
 
 
 class StoreError(RuntimeError):
     """A store that cannot be used: the message names its path and the reason."""
 
 
-class DamagedError(StoreError):
+class StoreRefusedError(StoreError):
+    """A store that no repetition makes usable: it is not there, is another one's, contradicts, or is forbidden."""
+
+
+class DamagedError(StoreRefusedError):
     """A store of which something is lost or has changed: the message names the file and what mends it."""
+
+
+def unusable(message: str, error: BaseException) -> StoreError:
+    """The StoreError of what the operating system says: whether it can go away by itself."""
+    lasting = PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError
+    is_refusal = isinstance(error, lasting) or getattr(error, "errno", None) in LASTING
+    return StoreRefusedError(message) if is_refusal else StoreError(message)
 
 
 def is_url(location: str) -> bool:
@@ -47,7 +60,10 @@ def one_line(location: str, what: str = "read") -> Iterator[None]:
         raise
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0]
-        raise StoreError(f"store {location}: cannot be {what}: {type(error).__name__}: {reason}") from error
+        message = f"store {location}: cannot be {what}: {type(error).__name__}: {reason}"
+        if not is_url(location) and not isinstance(error, OSError | MemoryError):  # what is there makes no sense
+            raise StoreRefusedError(message) from error
+        raise unusable(message, error) from error
 
 
 def zarr_store(location: str, read_only: bool = False) -> Any:
@@ -57,7 +73,7 @@ def zarr_store(location: str, read_only: bool = False) -> Any:
     try:
         from obstore.store import from_url
     except ImportError:
-        raise StoreError(f"store {location}: URLs need obstore: pip install 'isophase[s3]'") from None
+        raise StoreRefusedError(f"store {location}: URLs need obstore: pip install 'isophase[s3]'") from None
     return _ObjectStore(from_url(location), read_only=read_only)
 
 
@@ -162,7 +178,7 @@ def open_tree(location: str | os.PathLike[str], chunks: dict[str, int] | None) -
 def check_there(location: str) -> None:
     """Raise StoreError where a local store has no folder."""
     if not is_url(location) and not Path(location).exists():
-        raise StoreError(f"store {location}: there is nothing at this path")
+        raise StoreRefusedError(f"store {location}: there is nothing at this path")
 
 
 def damage(location: str, file: str, what: str) -> DamagedError:
@@ -179,16 +195,16 @@ def open_root(location: str) -> zarr.Group:
             raise damage(location, ROOT, "is damaged, or was changed by another program")
         return zarr.open_group(store, mode="r")
     except GroupNotFoundError:
-        raise StoreError(f"store {location}: not a Zarr group") from None
+        raise StoreRefusedError(f"store {location}: not a Zarr group") from None
 
 
 def definition_of(location: str, root: zarr.Group) -> dict[str, Any]:
     """The sweep's definition in a store's attributes."""
     if "sweep" not in root.attrs:
-        raise StoreError(f"store {location}: a Zarr group, but not the store of a sweep")
+        raise StoreRefusedError(f"store {location}: a Zarr group, but not the store of a sweep")
     definition = json.loads(str(root.attrs["sweep"]))
     if not isinstance(definition, dict) or not isinstance(definition.get("kind"), str):
-        raise StoreError(f"store {location}: its attribute `sweep` is not the definition of a sweep")
+        raise StoreRefusedError(f"store {location}: its attribute `sweep` is not the definition of a sweep")
     return definition
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from isophase.sweeps.store.location import StoreError, is_url, one_line, zarr_store
+from isophase.sweeps.store.location import StoreError, is_url, one_line, unusable, zarr_store
 
 WRITER = ".writer"  # the object that says who writes an object store
 STALE_SECONDS, RENEW_SECONDS, SETTLE_SECONDS = 60.0, 15.0, 1.0
@@ -54,7 +54,7 @@ def exclusive(location: str) -> Iterator[None]:
         Path(location).mkdir(parents=True, exist_ok=True)
         folder = os.open(location, os.O_RDONLY)
     except OSError as error:
-        raise StoreError(f"store {location}: cannot be written: {error}") from None
+        raise unusable(f"store {location}: cannot be written: {error}", error) from None
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -23,6 +23,7 @@ from isophase.sweeps.store.layout import WHOLE, Shard, chunk_keys, member, prepa
 from isophase.sweeps.store.location import (
     PARTIAL,
     StoreError,
+    StoreRefusedError,
     damage,
     definition_of,
     is_url,
@@ -136,7 +137,7 @@ class SweepStore:
             if "sweep" in root.attrs:
                 _refuse_contradiction(location, definition_of(location, root), sweep)
             elif "id" not in root.attrs and len(list(root.keys())):
-                raise StoreError(f"store {location}: holds a Zarr group that is not the store of a sweep")
+                raise StoreRefusedError(f"store {location}: holds a Zarr group that is not the store of a sweep")
             unpublish(files)
             root = zarr.open_group(files, mode="r+", use_consolidated=False)
             if "id" not in root.attrs:
@@ -328,7 +329,7 @@ def read(location: str, writable: bool = False) -> SweepStore:
 
 def _refuse_other_files(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "zarr.json").exists():
-        raise StoreError(f"store {folder}: a folder with other files in it; give a path of its own")
+        raise StoreRefusedError(f"store {folder}: a folder with other files in it; give a path of its own")
 
 
 def _check_room(location: str, sweep: Sweep) -> None:
@@ -336,9 +337,9 @@ def _check_room(location: str, sweep: Sweep) -> None:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
-        raise StoreError(f"store {location}: cannot be written: {folder} is not a directory")
+        raise StoreRefusedError(f"store {location}: cannot be written: {folder} is not a directory")
     if not os.access(folder, os.W_OK):
-        raise StoreError(f"store {location}: cannot be written: no permission to write in {folder}")
+        raise StoreRefusedError(f"store {location}: cannot be written: no permission to write in {folder}")
     have = sum(f.stat().st_size for f in Path(location).rglob("*") if f.is_file()) if Path(location).exists() else 0
     need = sum(group.nbytes() for group in sweep.groups())
     free = shutil.disk_usage(folder).free
@@ -366,7 +367,7 @@ def _refuse_contradiction(location: str, stored: dict[str, Any], sweep: Sweep) -
     if have != want:
         differences.append(f"axes: the store has {[n for n, _ in have]}, the sweep {[n for n, _ in want]}")
     if differences:
-        raise StoreError(
+        raise StoreRefusedError(
             f"store {location}: holds a sweep that contradicts this one; use another --store, or change back:\n  "
             + "\n  ".join(differences)
         )

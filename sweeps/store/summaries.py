@@ -15,7 +15,7 @@ from zarr.core.sync import sync
 from isophase.sweeps.store.layout import CODECS
 from isophase.sweeps.store.location import (
     DamagedError,
-    StoreError,
+    StoreRefusedError,
     is_url,
     one_line,
     open_store,
@@ -105,11 +105,11 @@ def read_summaries(location: str) -> dict[str, xr.Dataset]:
     """
     tree = open_tree(location, chunks=None)
     if SUMMARY not in tree:
-        raise StoreError(f"store {location}: not reduced yet; run `isophase reduce {location}`")
+        raise StoreRefusedError(f"store {location}: not reduced yet; run `isophase reduce {location}`")
     with one_line(location):
         found = {name: dataset for name, dataset in _parts(location, tree).items() if not name.startswith(REFINED)}
     if not found:
-        raise StoreError(f"store {location}: its summary holds no group; run `isophase reduce {location}`")
+        raise StoreRefusedError(f"store {location}: its summary holds no group; run `isophase reduce {location}`")
     return found
 
 

@@ -13,7 +13,7 @@ from zarr.core.sync import sync
 
 from isophase.sweeps.store.layout import WHOLE, chunk_keys, chunks_of, member, write_coordinates
 from isophase.sweeps.store.location import (
-    StoreError,
+    StoreRefusedError,
     check_there,
     definition_of,
     one_line,
@@ -242,7 +242,7 @@ def _mend_metadata(location: str) -> None:
     try:
         write_node(files, "", {"attributes": published_attributes(files), "zarr_format": 3, "node_type": "group"})
     except ValueError as error:
-        raise StoreError(f"store {location}: {ROOT} cannot be mended: {error}") from None
+        raise StoreRefusedError(f"store {location}: {ROOT} cannot be mended: {error}") from None
     publish(files)
 
 

@@ -19,7 +19,7 @@ from isophase.sweeps.kinds import Kind, Parcel
 from isophase.sweeps.kinds.base import arrays_of, fitted, scalars_of
 from isophase.sweeps.seeds import point_seed
 from isophase.sweeps.store.layout import WHOLE, Shard, chunk_keys, fill_of, region_of
-from isophase.sweeps.store.location import DamagedError, StoreError, one_line, zarr_store
+from isophase.sweeps.store.location import DamagedError, StoreRefusedError, one_line, zarr_store
 from isophase.sweeps.store.metadata import ROOT
 
 OPEN_ARRAYS = 256  # that a worker keeps at hand
@@ -188,6 +188,8 @@ def _array(work: Work, path: str) -> Any:
             seen = None
         if seen != work.store_id:
             there = "another store" if seen else "no store"
-            raise StoreError(f"store {work.location}: worker on {platform.node()} sees {there} there; share the path")
+            raise StoreRefusedError(
+                f"store {work.location}: worker on {platform.node()} sees {there} there; share the path"
+            )
         _ARRAYS[key] = zarr.open_array(zarr_store(work.location), path=path, mode="r+")
     return _ARRAYS[key]
