@@ -4,6 +4,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 
 class Streams:
@@ -19,7 +20,7 @@ class _Lenient(io.FileIO):
         super().__init__(descriptor, "w", closefd=False)
         self._streams, self._is_lost = streams, False
 
-    def write(self, content: "bytes | bytearray | memoryview") -> int:  # type: ignore[override]
+    def write(self, content: Any) -> int:
         if not self._is_lost:
             try:
                 return super().write(content)
@@ -38,10 +39,10 @@ def kept() -> Iterator[Streams]:
         stream = getattr(sys, name)
         if stream is getattr(sys, f"__{name}__") and isinstance(stream, io.TextIOWrapper):  # not what a test put there
             stream.flush()
-            raw = _Lenient(stream.fileno(), told)
-            setattr(sys, name, io.TextIOWrapper(
-                io.BufferedWriter(raw), stream.encoding, "backslashreplace", line_buffering=stream.line_buffering
-            ))  # fmt: skip
+            by_line = name == "stderr" or stream.line_buffering or stream.write_through
+            buffer = io.BufferedWriter(_Lenient(stream.fileno(), told))
+            text = io.TextIOWrapper(buffer, stream.encoding, "backslashreplace", line_buffering=by_line)
+            setattr(sys, name, text)
     try:
         yield streams
     finally:

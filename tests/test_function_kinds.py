@@ -144,9 +144,7 @@ def test_a_worker_that_cannot_import_the_module_of_a_kind_ends_the_run_with_a_li
         client.wait_for_workers(1)
         monkeypatch.syspath_prepend(tmp_path)
         sweep = {"kind": "only_here:logistic", "axes": {"r": [3.0, 3.5]}}
-        with pytest.raises(
-            ClusterError, match="cannot run the sweep's kind='only_here:logistic': cannot be imported"
-        ):
+        with pytest.raises(ClusterError, match="cannot run the sweep's kind='only_here:logistic': cannot be imported"):
             isophase.run(sweep, store=tmp_path / "s.zarr", client=client)
     assert read(str(tmp_path / "s.zarr")).count()["pending"] == 2
 

@@ -48,7 +48,7 @@ def test_a_store_of_which_nothing_can_be_reduced_is_an_error(tmp_path):
     for coupling in (0, 1):
         spoil(location, "square-4", (coupling, 0))
     answer = run("reduce", location, "--workers", 1)
-    assert answer.returncode == 3
+    assert answer.returncode == 1
     assert (
         answer.stderr.strip()
         .splitlines()[-1]

@@ -134,7 +134,7 @@ def test_a_scheduler_that_stops_while_calls_run_is_named_and_given_up(impatient,
         client = stack.enter_context(cluster(address))
         with pytest.raises(ClusterError, match=f"scheduler {address}: no answer for "):
             squares(client, lambda: os.kill(processes["scheduler"].pid, signal.SIGSTOP))
-        assert f"scheduler {address}: no answer for " in capsys.readouterr().err
+        assert f"scheduler {address}: no answer" in capsys.readouterr().err
         ended = time.monotonic()
         stack.close()
         assert time.monotonic() - ended < 20
