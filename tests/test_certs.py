@@ -1,5 +1,6 @@
 """Certificates: what is written, and that Dask talks to nobody without them."""
 
+import datetime
 import os
 import stat
 
@@ -7,11 +8,15 @@ import dask
 import pytest
 import yaml
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from distributed import Client, LocalCluster, Security
 
 from isophase.flows.certs import make_certificates
 from isophase.flows.cli import main
 from isophase.flows.cluster import ClusterError, cluster
+from isophase.flows.errors import SettingsError
 
 
 @pytest.fixture
@@ -84,3 +89,78 @@ def test_a_tls_scheduler_is_refused_without_and_with_a_foreign_certificate(tls_s
     monkeypatch.setattr("isophase.flows.cluster.CONNECT_TIMEOUT", "1s")
     with pytest.raises(OSError, match=r"Timed out|certificate"):
         Client(tls_scheduler, security=security(tmp_path / "foreign"), timeout="2s")
+
+
+@pytest.fixture
+def given(certificates):
+    """The settings that use the certificates, to be changed."""
+    tls = yaml.safe_load((certificates / "dask.yaml").read_text())
+    with dask.config.set(distributed=dask.config.merge(dask.config.get("distributed"), tls["distributed"])):
+        yield certificates
+
+
+def refusal():
+    """Why a client goes to no scheduler: nothing listens there, and nobody is asked."""
+    with pytest.raises(SettingsError) as refused, cluster("tls://127.0.0.1:1"):
+        pass
+    return str(refused.value)
+
+
+def valid_for(folder, begin, end):
+    """Make the certificate of a folder one that is valid from and to so many days from now."""
+    own_key, ca_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+
+    def certificate(name, key, issuer):
+        return (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now + datetime.timedelta(days=begin if name == "isophase" else -900))
+            .not_valid_after(now + datetime.timedelta(days=end if name == "isophase" else 900))
+            .sign(ca_key, hashes.SHA256())
+            .public_bytes(serialization.Encoding.PEM)
+        )
+
+    (folder / "ca.pem").write_bytes(certificate("isophase authority", ca_key, "isophase authority"))
+    (folder / "cert.pem").write_bytes(certificate("isophase", own_key, "isophase authority"))
+    (folder / "key.pem").write_bytes(own_key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize(("begin", "end", "says"), [(-800, -3, "expired on {}"), (3, 800, "valid from {}")])
+def test_a_certificate_whose_time_is_over_or_has_not_come_is_named_with_the_day(given, begin, end, says):
+    valid_for(given, begin, end)
+    day = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=end if end < 0 else begin)
+    assert f"certificate {given}/cert.pem: {says.format(day.strftime('%Y-%m-%d'))}" in refusal()
+
+
+def test_a_key_of_another_certificate_is_named(given, tmp_path):
+    make_certificates(tmp_path / "foreign")
+    (given / "key.pem").write_bytes((tmp_path / "foreign" / "key.pem").read_bytes())
+    assert refusal() == f"key {given}/key.pem: belongs to another certificate than {given}/cert.pem"
+
+
+def test_a_certificate_that_the_authority_has_not_issued_is_named(given):
+    valid_for(given, -1, 1)
+    certificate = (given / "cert.pem").read_bytes()
+    other = x509.load_pem_x509_certificate(certificate)
+    assert other.issuer.rfc4514_string() == "CN=isophase authority"
+    with dask.config.set({"distributed.comm.tls.ca-file": str(given / "cert.pem")}):
+        assert f"certificate {given}/cert.pem: issued by CN=isophase authority, who is not in " in refusal()
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "cert.pem", "key.pem"])
+@pytest.mark.parametrize("content", [None, b"nonsense"])
+def test_a_certificate_or_key_that_cannot_be_read_is_named(given, name, content):
+    if content is None:
+        (given / name).unlink()
+    else:
+        (given / name).write_bytes(content)
+    said = refusal()
+    assert f"{given}/{name}: " in said
+    assert ("No such file" if content is None else "not a readable PEM") in said
+    assert len(said.splitlines()) == 1
