@@ -5,8 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
-from isophase.flows.errors import ClusterError
-from isophase.sweeps.store import StoreError
+from isophase.flows.errors import ClusterError, StoreError
 
 AT_ONCE = 2  # so that workers stay busy while one block ends
 

@@ -262,8 +262,7 @@ def _check_dask_files() -> None:
 def _line_and_code(error: Exception) -> tuple[str, int]:
     from pydantic import ValidationError
 
-    from isophase.flows.errors import ClusterError, NothingReducedError, SettingsError
-    from isophase.sweeps.store import StoreError, StoreRefusedError
+    from isophase.flows.errors import ClusterError, NothingReducedError, SettingsError, StoreError, StoreRefusedError
     from isophase.sweeps.sweep import SweepError
 
     if isinstance(error, SweepError | StoreRefusedError | SettingsError | Refusal):
@@ -554,7 +553,8 @@ def _check_places(scheduler: str | None, figures: str | None = None, report: str
 
 
 def _check_folder(what: str, folder: Path) -> None:
-    from isophase.sweeps.store import StoreRefusedError, unusable
+    from isophase.flows.errors import StoreRefusedError
+    from isophase.sweeps.store import unusable
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

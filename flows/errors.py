@@ -1,6 +1,7 @@
 """Why a cluster cannot be used, or not any more, and why a store was not reduced."""
 
-from isophase.sweeps.store import StoreError
+from isophase.sweeps.store import StoreError as StoreError
+from isophase.sweeps.store import StoreRefusedError as StoreRefusedError
 
 
 class ClusterError(RuntimeError):

@@ -20,7 +20,7 @@ from isophase.analysis.base import Reduction, Summaries
 from isophase.analysis.schemes import at_position, grid_axes, parameters
 from isophase.flows.blocks import Blocks, RunBlocks
 from isophase.flows.cluster import fan_out
-from isophase.flows.errors import ClusterError, NothingReducedError
+from isophase.flows.errors import ClusterError, NothingReducedError, StoreError, StoreRefusedError
 from isophase.flows.points import Connect, cannot_run, check_packages
 from isophase.flows.progress import Meter
 from isophase.sweeps.kinds import Kind, Parcel, UnknownKindError, kind_named, parcel
@@ -30,8 +30,6 @@ from isophase.sweeps.store import (
     FAILED,
     SUMMARY,
     DamagedError,
-    StoreError,
-    StoreRefusedError,
     damaged,
     exclusive,
     lines,

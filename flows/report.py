@@ -13,9 +13,10 @@ import xarray as xr
 from isophase.analysis.base import Figures, Report, Summaries
 from isophase.analysis.tables import Table
 from isophase.flows import artifacts
+from isophase.flows.errors import StoreRefusedError
 from isophase.flows.formats import FORMATS, as_html, terminal
 from isophase.flows.reduction import kind_of, summaries_of
-from isophase.sweeps.store import StoreRefusedError, is_stale, is_url, open_store, resolve, unusable
+from isophase.sweeps.store import is_stale, is_url, open_store, resolve, unusable
 
 
 @dataclass(frozen=True)
