@@ -460,7 +460,7 @@ def together(dataset: xr.Dataset, measured: Iterable[tuple[Mapping[str, int], An
 
 
 def _labels(dataset: xr.Dataset, position: Mapping[str, int]) -> str:
-    return json.dumps({dim: dataset[dim].values[position[dim]].item() for dim in grid_axes(dataset)})
+    return json.dumps({dim: dataset[dim][position[dim]].item() for dim in grid_axes(dataset)})
 
 
 def _crc32(dataset: xr.Dataset, position: Mapping[str, int]) -> int:

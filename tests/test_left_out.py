@@ -8,6 +8,7 @@ import pytest
 import isophase
 from isophase.analysis.tables import Column, Table
 from isophase.flows import report
+from isophase.flows.reduction import Refined, finished, kind_of, parts_of
 from isophase.flows.report import StoreReport, show
 from isophase.sweeps.sweep import parse
 from tests.serial import run_serially, study_serially
@@ -112,3 +113,12 @@ def test_the_tables_of_a_store_are_written_in_every_format(form, tmp_path):
     assert answer.returncode == 0, answer.stderr
     assert "coupling 0.5" in answer.stdout
     assert not (tmp_path / "s.figures").exists()
+
+
+def test_schemes_named_by_text_are_looked_for_among_those_that_were_refined(tmp_path):
+    location = str(tmp_path / "s.zarr")
+    run_serially(location, parse(SWEEP | {"axes": {"arm": {"label": ["a", "b"], "coupling": [0.5, 1.0]}}}))
+    (dataset,) = finished(location).values()
+    parts = list(parts_of(dataset, kind_of(location).reduction))
+    assert len(parts) == 2
+    assert list(Refined().of("square-4", dataset, parts)) == []
