@@ -9,6 +9,7 @@ from pathlib import Path
 
 from isophase.analysis.tables import Table
 from isophase.flows.formats import markdown
+from isophase.flows.threads import alongside
 from isophase.sweeps.store import is_url
 
 POST_SECONDS = 3.0  # between two updates of the progress
@@ -31,22 +32,16 @@ def progress(name: str, share_done: Callable[[], float]) -> Iterator[None]:
     from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
     artifact = create_progress_artifact(100 * share_done(), key=_key(f"{name}-progress"), description=name)
-    ended = threading.Event()
 
-    def post() -> None:
+    def post(ended: threading.Event) -> None:
         over = False
         while not over:
             over = ended.wait(POST_SECONDS)
             with contextlib.suppress(Exception):  # the flow itself meets and reports whatever is wrong with the server
                 update_progress_artifact(artifact, 100 * share_done())  # type: ignore[arg-type]
 
-    thread = threading.Thread(target=post, name="progress", daemon=True)
-    thread.start()
-    try:
+    with alongside("progress", post, patience=POST_SECONDS):
         yield
-    finally:
-        ended.set()
-        thread.join(timeout=POST_SECONDS)
 
 
 def link(name: str, target: str, description: str) -> None:

@@ -18,6 +18,7 @@ from isophase.flows.cluster import fan_out, nthreads, threads
 from isophase.flows.errors import SettingsError
 from isophase.flows.progress import Meter
 from isophase.flows.provenance import provenance
+from isophase.flows.threads import alongside
 from isophase.sweeps.kinds import Kind, UnknownKindError
 from isophase.sweeps.store import (
     Damage,
@@ -191,9 +192,8 @@ def _run_shards(sweep: Sweep, results: SweepStore, shards: list[Shard], client: 
 @contextlib.contextmanager
 def _flushed(results: SweepStore, blocks: Blocks) -> Iterator[None]:
     """Record what is finished every ``FLUSH_SECONDS``, whether or not another point finishes."""
-    ended = threading.Event()
 
-    def flush() -> None:
+    def flush(ended: threading.Event) -> None:
         while not ended.wait(FLUSH_SECONDS):
             try:
                 if results.is_ahead:
@@ -202,13 +202,8 @@ def _flushed(results: SweepStore, blocks: Blocks) -> Iterator[None]:
                 blocks.stop(error)
                 return
 
-    thread = threading.Thread(target=flush, name="flush", daemon=True)
-    thread.start()
-    try:
+    with alongside("flush", flush):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _count(meter: Meter, sweep: Sweep, outcomes: list[Outcome], nbytes: int) -> None:

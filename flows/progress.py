@@ -14,6 +14,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from isophase.flows.threads import alongside
+
 LINE_SECONDS = 10.0
 SAY_SECONDS = 10.0  # after which a wait is said for the first time
 QUIET_SECONDS = 50.0  # after which something is said again
@@ -26,21 +28,16 @@ def say(line: str) -> None:
 @contextlib.contextmanager
 def waiting(what: str) -> Iterator[None]:
     """Say what is waited for, once that has taken ``SAY_SECONDS`` and now and then after."""
-    ended, started = threading.Event(), time.monotonic()
+    started = time.monotonic()
 
-    def tell() -> None:
+    def tell(ended: threading.Event) -> None:
         pause = SAY_SECONDS
         while not ended.wait(pause):
             say(f"{what}: {time.monotonic() - started:.0f} s so far")
             pause = QUIET_SECONDS
 
-    thread = threading.Thread(target=tell, name="waiting", daemon=True)
-    thread.start()
-    try:
+    with alongside("waiting", tell):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 class Meter:

@@ -4,6 +4,7 @@ Dask itself says it from within a worker, after many seconds, or as the end of a
 """
 
 import datetime
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
@@ -49,6 +50,7 @@ def check_settings() -> None:
                 raise _refused(name, error.instance, _allowed(error.schema))
 
 
+@functools.cache
 def _packaged(package: str, name: str) -> dict[str, Any]:
     return yaml.safe_load((resources.files(package) / name).read_text(encoding="utf-8"))
 

@@ -154,9 +154,9 @@ def test_two_runs_of_one_sweep_without_a_lock_call_no_wrong_point_done(tmp_path,
         store = SweepStore.prepare(location, small)
         yield
         for shard in store.pending(small):
-            outcomes = compute_shard(store.work(small, shard))
+            outcomes, nbytes = compute_shard(store.work(small, shard))
             yield
-            store.finish(shard, outcomes)
+            store.finish(shard, outcomes, nbytes)
             store.flush()
             yield
 
