@@ -88,14 +88,14 @@ def grow(location, count, table=SMALL):
             "[night]\nflow = 'sweep'\nstore = 's.zarr'\nsweep = 'one.toml'\nmore_seeds = 2",
             ["more_seeds=2", "no axis `seed`"],
         ),
-        ("[night]\nflow = 'reduce'\nstore = 'nowhere://s.zarr'", ["nowhere://s.zarr"]),
+        ("[night]\nflow = 'reduce'\nstore = 'nowhere://s.zarr'", ["nowhere://s.zarr", "s3://BUCKET/NAME"]),
     ],
 )
 def test_a_wrong_deployment_is_refused_in_one_line_before_anything_starts(tmp_path, monkeypatch, capsys, text, names):
     monkeypatch.setenv("PREFECT_LOGGING_LOG_PRINTS", "true")  # which `serve` sets for its process
     write(tmp_path / "small.toml", SMALL_FILE)
     write(tmp_path / "one.toml", 'kind = "lattice"\n[fixed]\nsize = 6\n[record]\nt_end = 1.0\nsamples = 2\n')
-    assert main(["serve", write(tmp_path / "d.toml", text)]) in (2, 3)
+    assert main(["serve", write(tmp_path / "d.toml", text)]) == 2
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
     for name in names:

@@ -71,10 +71,18 @@ def zarr_store(location: str, read_only: bool = False) -> Any:
     if not is_url(location):
         return _LocalStore(location, read_only=read_only)
     try:
+        from obstore.exceptions import BaseError
         from obstore.store import from_url
     except ImportError:
         raise StoreRefusedError(f"store {location}: URLs need obstore: pip install 'isophase[s3]'") from None
-    return _ObjectStore(from_url(location), read_only=read_only)
+    try:
+        if location.startswith("memory:"):
+            raise ValueError("every process would have a store of its own, which ends with it")
+        return _ObjectStore(from_url(location), read_only=read_only)
+    except (BaseError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        allowed = "must be a path, or a URL such as s3://BUCKET/NAME, gs://BUCKET/NAME or az://CONTAINER/NAME"
+        raise StoreRefusedError(f"store {location}: no store can be opened there: {reason}; {allowed}") from None
 
 
 class _LocalStore(zarr.storage.LocalStore):
