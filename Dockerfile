@@ -4,14 +4,16 @@ ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # what the deployed flows may write; a new volume takes its owner from the folder that it covers
 RUN useradd --uid 1000 --create-home isophase && install --directory --owner isophase /certs /results
 WORKDIR /opt/isophase
-# the code, and what pins its packages; the extra `train` is JAX, which the kind `flipflop` trains with
+# the code, and the hashes of all that it needs; JAX among it, which the kind `flipflop` trains with
 COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY constraints constraints
 COPY src src
 COPY kernels kernels
 COPY analysis analysis
 COPY sweeps sweeps
 COPY flows flows
-RUN python -m pip install --constraint constraints.txt '.[s3,train]'
+RUN python -m pip install --no-deps --require-hashes --requirement constraints.txt --requirement constraints/build.txt \
+ && python -m pip install --no-deps --no-build-isolation .
 USER isophase
 WORKDIR /results
 CMD ["isophase", "--help"]

@@ -3,15 +3,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# every file that is installed is one that the locks name by its hash; they are complete, so nothing is resolved
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+LOCKED := $(INSTALL) --require-hashes --requirement
+GROUPS := build dev stack bench lock
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url
 
-.PHONY: setup demo test stack-test failure-test lint format bench clean
+.PHONY: setup demo test stack-test failure-test lint format bench lock clean
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt constraints/build.txt constraints/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"isophase needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,s3,dev]'
+	$(LOCKED) constraints.txt --requirement constraints/build.txt --requirement constraints/dev.txt
+	$(INSTALL) --no-build-isolation --editable .
 	touch $@
 
 demo: setup
@@ -24,12 +30,12 @@ test: setup
 
 # Needs Debian's postgresql, docker-compose, chromium and netcat-openbsd.
 stack-test: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[stack]'
+	$(LOCKED) constraints/stack.txt
 	$(BIN)/python -m pytest tests/stack/stack.py
 
 # Kills processes, fills a small disk and makes a file system read-only, for which it has to run as root.
 failure-test: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[stack]'
+	$(LOCKED) constraints/stack.txt
 	$(BIN)/python -m pytest -s tests/failures/soak.py tests/failures/failures.py
 	ISOPHASE_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_malformed.py --timeout=1800
 
@@ -43,8 +49,14 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(LOCKED) constraints/bench.txt
 	$(BIN)/python -m benchmarks
+
+# Makes the locks again. What they pin stays while pyproject.toml allows it: delete a package's lines to take its newest version.
+lock: setup
+	$(LOCKED) constraints/lock.txt
+	$(LOCK) pyproject.toml --extra train --extra s3 --output-file constraints.txt
+	for group in $(GROUPS); do $(LOCK) --group pyproject.toml:$$group --constraint constraints.txt --output-file constraints/$$group.txt || exit; done
 
 clean:
 	rm -rf $(VENV) results build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,7 +4,7 @@ python -m benchmarks.against_others [SIDE]
 
 SIDE x SIDE rings of 8 that share one neuron on each side (24 if not given), delay 0.01, 20 tau, every switch recorded.
 The others advance in time steps: ``simulate_fixed_step`` (NumPy and a SciPy sparse matrix, as the code of
-arXiv 2507.21377 does) with finer and finer steps, and Brian2 (``pip install 'isophase[bench]'``; left out where it is
+arXiv 2507.21377 does) with finer and finer steps, and Brian2 (``make bench``; left out where it is
 missing) with code generated for NumPy and, where there is gcc, for Cython. Brian2 is given the scheme of
 ``simulate_fixed_step`` and must make the same switches, event by event, here and on a small lattice. Timed are its
 steps alone, and with what its first run generates and compiles.
@@ -178,7 +178,7 @@ def main(side: int = 24) -> None:
     finer = mean / BEYOND  # the error is of first order in dt
     row("simulate_fixed_step", f"dt {dt / finer:.1e}", seconds * finer, f"{BEYOND:.1e} extrapolated")
     if importlib.util.find_spec("brian2") is None:
-        print("Brian2 is not installed: pip install 'isophase[bench]'")
+        print("Brian2 is not installed: make bench")
         return
     check_brian()
     for target in ("numpy", "cython") if shutil.which("gcc") else ("numpy",):

@@ -124,7 +124,7 @@ def main(seeds: int = 6, iterations: int = 1000) -> None:
         others["PyTorch eager, loop over steps"] = torch_eager
         others["PyTorch eager, torch.nn.RNN"] = lambda *given: torch_eager(*given, fused=True)
     else:
-        print("  PyTorch is not installed: pip install 'isophase[bench]'")
+        print("  PyTorch is not installed: pip install torch")
     for name, other in others.items():
         other(weights_at(run, 0, 0), 0, WARM_UP)
         started = time.process_time()

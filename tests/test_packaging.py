@@ -1,5 +1,6 @@
 """What an install puts on the import path: ``isophase``, and nothing else."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+LOCKS = [ROOT / "constraints.txt", *sorted((ROOT / "constraints").glob("*.txt"))]
 FOLDERS = ("analysis", "flows", "kernels", "sweeps")
 
 
@@ -53,4 +55,39 @@ def test_an_install_in_place_puts_nothing_else_on_the_path(name, tmp_path):
 
 def test_the_image_holds_what_every_kind_needs():
     """Without JAX every point of a flipflop sweep would fail in it."""
-    assert "'.[s3,train]'" in (ROOT / "Dockerfile").read_text()
+    assert "--require-hashes --requirement constraints.txt" in (ROOT / "Dockerfile").read_text()
+    assert {"jax", "optax", "obstore"} <= set(locked(ROOT / "constraints.txt"))
+
+
+def locked(path):
+    """The packages of a lock, each with its version and the hashes of its files."""
+    found = {}
+    for entry in re.split(r"\n(?=\S)", path.read_text().strip()):
+        requirement, *hashes = entry.replace("\\\n", "").split("--hash=")
+        name, _, version = requirement.partition(";")[0].strip().partition("==")
+        found[name] = (version, hashes)
+    return found
+
+
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.stem)
+def test_every_package_of_a_lock_has_one_version_and_the_hashes_of_its_files(path):
+    run = locked(ROOT / "constraints.txt")
+    packages = locked(path)
+    assert packages
+    for name, (version, hashes) in packages.items():
+        assert re.fullmatch(r"[\w.]+", version), name
+        assert hashes, name
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", value.strip()) for value in hashes), name
+        assert run.get(name, packages[name])[0] == version, name
+
+
+@pytest.mark.parametrize("name", ["Makefile", "Dockerfile"])
+def test_nothing_is_installed_but_by_its_hash_or_from_the_clone(name):
+    lines = (ROOT / name).read_text().replace("\\\n", "").splitlines()
+    installs = [part for line in lines for part in line.split("&&") if "pip install" in part or "$(INSTALL)" in part]
+    assert installs
+    for install in installs:
+        assert "--require-hashes" in install or "--no-build-isolation" in install or install.startswith("INSTALL :="), (
+            install
+        )
+        assert "--no-deps" in install or "$(INSTALL)" in install, install
