@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import xarray as xr
@@ -12,16 +12,44 @@ def schemes(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
     """Every scheme of a group or of its summary that was reduced: its label, and the dataset at its position.
 
     A scheme is a combination of positions on the grid axes, seeds apart. The dataset there says in
-    ``attrs["parameters"]`` the parameters of that scheme.
+    ``attrs["parameters"]`` the parameters of that scheme. No two labels are equal.
     """
     dims = grid_axes(dataset)
-    for position in itertools.product(*(range(dataset.sizes[dim]) for dim in dims)):
+    positions = itertools.product(*(range(dataset.sizes[dim]) for dim in dims))
+    for position, label in zip(positions, labels_along(dataset, dims), strict=True):
         part = at_position(dataset, dict(zip(dims, position, strict=True)))
         if "reduction_error" in part and part["reduction_error"].item():
             continue
-        values = [part[dim].item() for dim in dims]
-        label = ", ".join(v if isinstance(v, str) else f"{dim} {v:.12g}" for dim, v in zip(dims, values, strict=True))
         yield label or str(dataset.attrs.get("kind", "all")), part
+
+
+def labels_along(dataset: xr.Dataset, dims: Sequence[str]) -> list[str]:
+    """The label of every combination of positions on some grid axes, the last one fastest.
+
+    Text stands as it is, a number behind the name of its axis; where two labels would be equal, text does so too,
+    in quotes.
+    """
+    columns = [(dim, dataset[dim].values.tolist()) for dim in dims]
+    labels = [", ".join(row) for row in itertools.product(*(_texts(dim, values) for dim, values in columns))]
+    if len(set(labels)) == len(labels):
+        return labels
+    quoted = ([f"{dim} {v!r}" for v in values] for dim, values in columns)
+    return [", ".join(row) for row in itertools.product(*quoted)]
+
+
+def _texts(dim: str, values: list[Any]) -> list[str]:
+    if isinstance(values[0], str):
+        return [value if value.strip() else repr(value) for value in values]
+    return [f"{dim} {number}" for number in told_apart(values)]
+
+
+def told_apart(numbers: Sequence[float]) -> list[str]:
+    """Different numbers with as few digits as tell them apart, six at least; whole ones in full."""
+    for digits in range(6, 17):
+        texts = [str(v) if isinstance(v, int) else f"{v:.{15 if v.is_integer() else digits}g}" for v in numbers]
+        if len(set(texts)) == len(texts):
+            return texts
+    return list(map(repr, numbers))
 
 
 def at_position(dataset: xr.Dataset, position: Mapping[str, int]) -> xr.Dataset:

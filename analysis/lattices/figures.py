@@ -22,7 +22,7 @@ from isophase.analysis.drawing import (
     logarithmic,
     panel_grid,
 )
-from isophase.analysis.schemes import grid_axes, others, parameters, schemes
+from isophase.analysis.schemes import grid_axes, labels_along, others, parameters, schemes
 
 MAX_MAPS = 6
 PHASES: dict[str, Any] = {"cmap": "twilight", "vmin": 0, "vmax": 2 * np.pi, "interpolation": "nearest"}
@@ -140,13 +140,16 @@ def against_hop(summaries: Mapping[str, xr.Dataset]) -> Figure:
 def _hops(summary: xr.Dataset) -> dict[str, list[tuple[float, xr.Dataset]]]:
     """Schemes by what they have in common but delay and dt, each with its time of a hop, in increasing order."""
     along = hop_axes(summary)
+    across = [dim for dim in grid_axes(summary) if dim not in along]
+    values = itertools.product(*(summary[dim].values.tolist() for dim in across))
+    labels = dict(zip(values, labels_along(summary, across), strict=True))
     found: dict[str, list[tuple[float, xr.Dataset]]] = {}
     for _, part in schemes(summary):
         scheme = parameters(part)
         delay, dt = float(scheme.get("delay", 0.0)), float(scheme.get("dt", 0.0))
         method = "fixed step, against delay + dt" if dt else "exact, against the delay"
-        others = [f"{dim} {part[dim].item()}" for dim in grid_axes(summary) if dim not in along]
-        found.setdefault(", ".join([*others, method]), []).append((delay + dt, part))
+        label = labels[tuple(part[dim].item() for dim in across)]
+        found.setdefault(f"{label}, {method}" if label else method, []).append((delay + dt, part))
     return {label: sorted(points, key=lambda point: point[0]) for label, points in found.items()}
 
 

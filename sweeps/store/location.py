@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 import zarr
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest
@@ -163,17 +164,46 @@ def open_store(location: str | os.PathLike[str]) -> xr.DataTree:
 
     Returns
     -------
-    xarray.DataTree of Dask arrays; nothing but coordinates is read. Points that have not run are NaN.
+    xarray.DataTree of Dask arrays; nothing but coordinates is read. Points that have not run are NaN. Numeric grid axes
+    increase, whatever the order in which their values were added.
 
     Raises
     ------
     StoreError : nothing is there, or it is no store of a sweep.
     """
-    return open_tree(location, chunks={})
+    tree = open_tree(location, chunks={})
+    for node in tree.subtree:
+        own = node.to_dataset(inherit=False)
+        if (increasing := in_order(own)) is not own:
+            node.dataset = increasing
+    return tree
+
+
+def in_order(dataset: xr.Dataset) -> xr.Dataset:
+    """A group, or its summary, with increasing numbers along its numeric grid axes; the seeds stay where they are.
+
+    A store keeps values in the order in which they were added.
+    """
+    axes = json.loads(dataset.attrs.get("axes", "[]"))
+    for axis in axes:
+        name = axis["name"]
+        if name == "seed" or name not in dataset.dims or dataset[name].dtype.kind not in "iuf":
+            continue
+        if (np.diff(dataset[name].values) > 0).all():
+            continue
+        dataset = dataset.isel({name: np.argsort(dataset[name].values, kind="stable")})
+        order = np.argsort(axis["labels"], kind="stable")
+        axis["labels"] = [axis["labels"][i] for i in order]
+        axis["values"] = {key: [column[i] for i in order] for key, column in axis["values"].items()}
+        dataset = dataset.assign_attrs(axes=json.dumps(axes))
+    return dataset
 
 
 def open_tree(location: str | os.PathLike[str], chunks: dict[str, int] | None) -> xr.DataTree:
-    """As :func:`open_store`; ``chunks`` None: arrays that are read in this thread when their values are asked for."""
+    """As :func:`open_store`, as it is kept: positions on its axes are those of the points.
+
+    ``chunks`` None: arrays that are read in this thread when their values are asked for.
+    """
     location = resolve(location)
     with one_line(location):
         root = open_root(location)

@@ -16,6 +16,7 @@ from isophase.sweeps.store.layout import CODECS
 from isophase.sweeps.store.location import (
     DamagedError,
     StoreRefusedError,
+    in_order,
     is_url,
     one_line,
     open_store,
@@ -48,7 +49,7 @@ def write_summaries(
         beside = zarr_store(f"{location}/{BESIDE}/{SUMMARY}")
         top = zarr.open_group(beside, mode="w", zarr_format=3)
         for name, summary in summaries.items():
-            _write(beside, name, summary)
+            _write(beside, name, in_order(summary))
         for name, parts in (refined or {}).items():
             for number, part in enumerate(parts):
                 _write(beside, f"{REFINED}/{name}/{number}", part)
@@ -107,7 +108,8 @@ def read_summaries(location: str) -> dict[str, xr.Dataset]:
     if SUMMARY not in tree:
         raise StoreRefusedError(f"store {location}: not reduced yet; run `isophase reduce {location}`")
     with one_line(location):
-        found = {name: dataset for name, dataset in _parts(location, tree).items() if not name.startswith(REFINED)}
+        parts = _parts(location, tree).items()
+        found = {name: in_order(dataset) for name, dataset in parts if not name.startswith(REFINED)}
     if not found:
         raise StoreRefusedError(f"store {location}: its summary holds no group; run `isophase reduce {location}`")
     return found
