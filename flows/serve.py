@@ -5,9 +5,10 @@ flow = "study"                 # or "sweep", "reduce"
 sweep = "growth"               # a preset, or a TOML file beside this one
 store = "s3://results/growth.zarr"   # or a path, relative to this file as all paths in it are
 more_seeds = 2                 # any other parameter of the flow
-cron = "0 2 * * *"             # in UTC; or interval = 3600, in seconds; neither: started by hand
+cron = "0 2 * * *"             # five fields, in UTC; or interval = 3600, in seconds; neither: started by hand
 """
 
+import asyncio
 import inspect
 import tomllib
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from prefect import serve as serve_deployments
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.server.schemas.schedules import CronSchedule as ServerCronSchedule
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, create_model
 
 from isophase.flows.reduce import run_reduce
@@ -130,8 +132,15 @@ def _validated(flow: Flow[..., Any], values: dict[str, Any], where: str) -> dict
 
 
 def _check_cron(text: str) -> str:
+    """Of a sixth field croniter takes the last for seconds, and a day that no month has is found out by the server."""
     try:
-        CronSchedule(cron=text)
+        if len(text.split()) != 5:
+            raise ValueError
+        schedule = ServerCronSchedule(cron=text)
     except ValueError:
         raise ValueError("must be five fields: minute, hour, day of month, month, day of week") from None
+    try:
+        asyncio.run(schedule.get_dates(1))
+    except ValueError:
+        raise ValueError("must name a date that comes") from None
     return text

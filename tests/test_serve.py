@@ -75,6 +75,18 @@ def grow(location, count, table=SMALL):
         ("[night]\nflow = 'reduce'\nstore = 's.zarr'\nworkers = '2'", ["workers='2'", "must be a valid integer"]),
         ("[night]\nflow = 'reduce'\nstore = 's.zarr'\ncron = 'daily'", ["cron='daily'", "must be five fields"]),
         ("[night]\nflow = 'reduce'\nstore = 's.zarr'\ncron = '61 * * * *'", ["cron='61 * * * *'"]),
+        *[
+            (f"[night]\nflow = 'reduce'\nstore = 's.zarr'\ncron = {cron!r}", [f"cron={cron!r}", allowed])
+            for cron, allowed in {
+                "0 0 2 * * *": "must be five fields: minute, hour",  # meant as two o'clock, with seconds before
+                "0 2 * * * * 2030": "must be five fields: minute, hour",
+                "0 2 * *": "must be five fields: minute, hour",
+                "": "must be five fields: minute, hour",
+                "@daily": "must be five fields: minute, hour",
+                "0 2 30 2 *": "must name a date that comes",
+                "0 2 31 2,4,6,9,11 *": "must name a date that comes",
+            }.items()
+        ],
         ("[night]\nflow = 'reduce'\nstore = 's.zarr'\ninterval = 1", ["interval=1", "greater than or equal to 5"]),
         (
             "[night]\nflow = 'reduce'\nstore = 's.zarr'\ninterval = 60\ncron = '0 2 * * *'",
@@ -123,6 +135,13 @@ def test_prefect_is_told_types_descriptions_schedules_and_that_runs_do_not_overl
     for deployment in (night, often):
         assert deployment.concurrency_limit == 1
         assert deployment.concurrency_options.collision_strategy == "CANCEL_NEW"
+
+
+@pytest.mark.parametrize("cron", ["0 2 * * *", " */5  1-3 * jan mon ", "0 2 29 2 *", "0 2 13 * fri", "0 0 1 1 0"])
+def test_a_cron_text_whose_date_comes_is_taken(tmp_path, cron):
+    text = f"[night]\nflow = 'reduce'\nstore = 's.zarr'\ncron = {cron!r}"
+    (night,) = deployments(write(tmp_path / "d.toml", text))
+    assert night.schedules[0].schedule.cron == cron
 
 
 def test_paths_are_relative_to_the_file_that_names_them(tmp_path, monkeypatch):
