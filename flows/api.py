@@ -61,15 +61,20 @@ def run(
     location = os.fspath(store if store is not None else Path("results") / f"{sweep.name}.zarr")
     connect = partial(cluster, scheduler, workers, client=client)
     if prefect:
-        return _in_flow("sweep", sweep.name, lambda tasks: run_points(sweep, location, connect, tasks, retry_failed))
+        return _in_flow(
+            "sweep", sweep.name, location, lambda tasks: run_points(sweep, location, connect, tasks, retry_failed)
+        )
     return run_points(sweep, location, connect, in_threads, retry_failed)
 
 
-def _in_flow(name: str, run_name: str, work: Callable[[RunBlocks], Any]) -> Any:
+def _in_flow(name: str, run_name: str, store: str, work: Callable[[RunBlocks], Any]) -> Any:
     """The work as a Prefect flow run, its blocks as tasks."""
     from prefect import flow
 
+    from isophase.flows import embedded
     from isophase.flows.tasks import RUNNER, as_tasks
+
+    embedded.start(store)
 
     @flow(name=name, flow_run_name=lambda: run_name, task_runner=RUNNER, persist_result=False)
     def run_in_flow() -> Any:
@@ -133,7 +138,7 @@ def reduce(
     """
     location, connect = os.fspath(store), partial(cluster, scheduler, workers, client=client)
     if prefect:
-        return _in_flow("reduce", location, lambda tasks: reduce_points(location, connect, tasks, refine))
+        return _in_flow("reduce", location, location, lambda tasks: reduce_points(location, connect, tasks, refine))
     return reduce_points(location, connect, in_threads, refine)
 
 

@@ -277,7 +277,7 @@ def _line_and_code(error: Exception) -> tuple[str, int]:
         return str(error), 3
     first_line = (str(error).strip().splitlines() or [""])[0]
     origin = type(error).__module__.split(".")[0]
-    if origin == "httpx" and (url := os.environ.get("PREFECT_API_URL")):
+    if origin == "httpx" and (url := _prefect_url()):
         # Prefect's exit hooks would try for another minute to tell the server
         interrupt.end(
             f"isophase: error: Prefect server {url} (PREFECT_API_URL): lost: {error}; run it again to go on", 3
@@ -286,6 +286,12 @@ def _line_and_code(error: Exception) -> tuple[str, int]:
     if origin in ("httpx", "prefect") or isinstance(error, MemoryError):
         return text, 3
     return f"a fault of isophase, please report it: {text}", 4
+
+
+def _prefect_url() -> str | None:
+    from isophase.flows.prefect_server import server_url
+
+    return server_url()
 
 
 class Refusal(Exception):  # noqa: N818 - of what is wrong before anything of ours is imported
@@ -311,7 +317,7 @@ def _run(options: argparse.Namespace) -> int:
     from isophase.flows import embedded
     from isophase.flows.sweep import run_sweep
 
-    embedded.start()
+    embedded.start(store)
     summary = run_sweep(
         options.sweep,
         store,
@@ -334,7 +340,7 @@ def _reduce(options: argparse.Namespace) -> int:
     from isophase.flows.reduce import run_reduce
     from isophase.flows.report import report_of, show
 
-    embedded.start()
+    embedded.start(store)
     summary = run_reduce(store, options.scheduler, options.workers, options.performance_report, options.refine)
     _, failed = show(report_of(store), options.figures)
     return _left_out(len(summary.failures), failed)
@@ -347,7 +353,8 @@ def _report(options: argparse.Namespace) -> int:
     if options.format != "terminal":
         print_tables(list(report.tables.values()), options.format)
         return 0
-    _check_places(None, options.figures)
+    if options.figures is not None:
+        _check_folder("figures", Path(options.figures))
     _, failed = show(report, options.figures)
     return _left_out(0, failed)
 
@@ -370,7 +377,7 @@ def _study(options: argparse.Namespace) -> int:
     from isophase.flows import embedded
     from isophase.flows.study import run_study
 
-    embedded.start()
+    embedded.start(store)
     summary = run_study(
         options.sweep,
         store,
@@ -501,16 +508,18 @@ def _show(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     os.environ.setdefault("PREFECT_LOGGING_LOG_PRINTS", "true")  # of the flow runs, into Prefect's UI
     from isophase.flows.errors import SettingsError
+    from isophase.flows.prefect_server import check_closed, check_server, server_url
     from isophase.flows.serve import deployments, serve
 
     served = deployments(options.file, options.scheduler)
-    url = os.environ.get("PREFECT_API_URL")
-    if not url:
+    url = server_url()
+    if url is None:
         raise SettingsError(
             "no Prefect server to keep the schedules, and an embedded one fires none: run `prefect server start`, and "
             "set PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
-    _check_prefect(url)
+    check_closed(url)
+    check_server(url)
     serve(served)
     return 0
 
@@ -540,11 +549,12 @@ def _check_places(scheduler: str | None, figures: str | None = None, report: str
         _check_folder("figures", Path(figures))
     if report is not None:
         _check_folder("performance report in", Path(report).parent)
-    if url := os.environ.get("PREFECT_API_URL"):
-        _check_prefect(url)
+    from isophase.flows.prefect_server import check_server, server_url
     from isophase.flows.settings import check_settings
 
     check_settings()
+    if url := server_url():
+        check_server(url)
     if scheduler is not None:
         from isophase.flows.cluster import cluster
 
@@ -562,17 +572,6 @@ def _check_folder(what: str, folder: Path) -> None:
         raise unusable(f"{what} {folder}: cannot be written: {error}", error) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StoreRefusedError(f"{what} {folder}: cannot be written: no permission")
-
-
-def _check_prefect(url: str) -> None:
-    import httpx
-
-    from isophase.flows.cluster import ClusterError
-
-    try:
-        httpx.get(f"{url.rstrip('/')}/health", timeout=5)  # any answer will do
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ClusterError(f"Prefect server {url} (PREFECT_API_URL): not reachable: {error}") from None
 
 
 def default_store(name: str) -> str:

@@ -26,15 +26,15 @@ def say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Say what is waited for, once that has taken ``SAY_SECONDS`` and now and then after."""
+def waiting(what: str, again: float = QUIET_SECONDS) -> Iterator[None]:
+    """Say what is waited for, once that has taken ``SAY_SECONDS`` and every ``again`` seconds after."""
     started = time.monotonic()
 
     def tell(ended: threading.Event) -> None:
         pause = SAY_SECONDS
         while not ended.wait(pause):
             say(f"{what}: {time.monotonic() - started:.0f} s so far")
-            pause = QUIET_SECONDS
+            pause = again
 
     with alongside("waiting", tell):
         yield

@@ -37,7 +37,7 @@ def attack(processes, folders, marker):
     listening = {
         connection.laddr.port
         for process in processes
-        if "prefect" not in " ".join(process.cmdline())
+        if "embedded_process.py" not in " ".join(process.cmdline())
         for connection in process.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
     }

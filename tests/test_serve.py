@@ -1,11 +1,13 @@
 """Deployments: what a file may say, what Prefect is told, and that a schedule fires by itself."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
 import psutil
@@ -222,24 +224,42 @@ def listening(process):
     return found
 
 
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    """A Prefect server on SQLite, as `prefect server start` runs one."""
+def as_the_readme_says(port, folder):
+    """The commands of the README's schedule that start its server, on another port and in the foreground."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    commands = readme[readme.index("export PREFECT_API_URL=") : readme.index("isophase serve deployments/")]
+    commands = commands.replace("4200", str(port)).replace("prefect server", f"{sys.executable} -m prefect server")
+    start = f"\necho $PREFECT_API_AUTH_STRING >{folder}/auth\n"
+    return commands.replace("\n", start, 1).replace("--background", f"--host 127.0.0.1 --port {port}")
+
+
+@contextlib.contextmanager
+def a_server(folder, monkeypatch, script):
+    """A Prefect server on SQLite; its port and the script that starts it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    monkeypatch.setenv("PREFECT_HOME", str(folder / "prefect"))
     monkeypatch.setenv("PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS", "2")
     monkeypatch.setenv("PREFECT_RUNNER_POLL_FREQUENCY", "1")
-    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port}/api")
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        ["bash", "-ec", script(port, folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
     try:
-        wait_for(lambda: answers(f"http://127.0.0.1:{port}/api/health"), 60)
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/api/health"), 120)
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port}/api")
         yield process
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    with a_server(tmp_path, monkeypatch, as_the_readme_says) as process:
+        monkeypatch.setenv("PREFECT_API_AUTH_STRING", (tmp_path / "auth").read_text().strip())
+        yield process
 
 
 def answers(url):
@@ -262,6 +282,49 @@ def test_without_a_server_that_keeps_schedules_nothing_is_served(tmp_path, monke
     file = write(tmp_path / "d.toml", "[a]\nflow = 'reduce'\nstore = 's.zarr'")
     assert main(["serve", file]) == 2
     assert "prefect server start" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("", "answers anybody, who could run code as you: set PREFECT_SERVER_API_AUTH_STRING"),
+        ("PREFECT_SERVER_API_AUTH_STRING=me:secret", "lets web pages of any origin ask (*): set PREFECT_SERVER_CORS"),
+    ],
+)
+def test_a_server_that_lets_strangers_in_is_refused(tmp_path, monkeypatch, capsys, settings, said):
+    monkeypatch.setenv("PREFECT_LOGGING_LOG_PRINTS", "true")  # which `serve` sets for its process
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:secret")
+    file = write(tmp_path / "d.toml", f"[a]\nflow = 'reduce'\nstore = '{tmp_path}/s.zarr'")
+
+    def script(port, _):
+        return f"{settings} exec {sys.executable} -m prefect server start --host 127.0.0.1 --port {port}"
+
+    with a_server(tmp_path, monkeypatch, script):
+        assert main(["serve", file]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_another_password_than_the_server_s_is_refused(tmp_path, server, monkeypatch, capsys):
+    """The server's address is in a profile, where `run` and `serve` both find it."""
+    monkeypatch.setenv("PREFECT_LOGGING_LOG_PRINTS", "true")  # which `serve` sets for its process
+    url = os.environ["PREFECT_API_URL"]
+    monkeypatch.delenv("PREFECT_API_URL")
+    write(
+        tmp_path / "profiles.toml",
+        f'active = "there"\n[profiles.there]\nPREFECT_API_URL = "{url}"\nPREFECT_API_AUTH_STRING = "me:wrong"\n',
+    )
+    monkeypatch.delenv("PREFECT_API_AUTH_STRING")
+    monkeypatch.setenv("PREFECT_PROFILES_PATH", str(tmp_path / "profiles.toml"))
+    sweep = write(tmp_path / "small.toml", SMALL_FILE)
+    file = write(tmp_path / "d.toml", f"[a]\nflow = 'reduce'\nstore = '{tmp_path}/s.zarr'")
+    for arguments in (["serve", file], ["run", sweep, "--store", f"{tmp_path}/s.zarr"]):
+        answer = subprocess.run(
+            [sys.executable, "-m", "isophase.flows.cli", *arguments], capture_output=True, text=True, check=False
+        )
+        assert answer.returncode == 2
+        (line,) = answer.stderr.splitlines()
+        assert line.startswith(f"isophase: error: Prefect server {url} (PREFECT_API_URL): refuses these credentials")
 
 
 def test_a_schedule_fires_by_itself_and_extends_the_sweep(tmp_path, server):

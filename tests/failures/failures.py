@@ -302,7 +302,7 @@ def test_what_a_killed_flow_started_ends_by_itself(tmp_path, sweep):
     process = start("run", sweep[0], "--store", location, "--workers", 2)
     wait_for(lambda: shard_files(location))
     children = psutil.Process(process.pid).children(recursive=True)
-    assert any("uvicorn" in child.cmdline() for child in children)
+    assert any("embedded_process.py" in " ".join(child.cmdline()) for child in children)
     try:
         process.kill()
         process.communicate()
