@@ -1,44 +1,19 @@
 """Prefect's embedded server: it starts on whatever machine, says why where it cannot, and answers its own run alone."""
 
 import contextlib
-import json
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.test_access import as_root
-from tests.test_command_line import command, run, wait_for, write_sweep
+from tests.test_command_line import command, run, write_sweep
 
 NOWHERE = "http://127.0.0.1:9"
 START = "import sys; from isophase.flows import embedded; embedded.start(sys.argv[1]); print('started', flush=True); "
-STRANGER = """
-import json, os, sys, urllib.error, urllib.request
-if os.geteuid() == 0:
-    os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
-told = {}
-for method, path, headers in json.loads(sys.argv[2]):
-    body = b"{}" if method == "POST" else None
-    request = urllib.request.Request(f"http://127.0.0.1:{sys.argv[1]}{path}", body, headers, method=method)
-    request.add_header("Content-Type", "application/json")
-    try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            told[path] = answer.status, answer.headers.get("access-control-allow-origin")
-    except urllib.error.HTTPError as error:
-        told[path] = error.code, error.headers.get("access-control-allow-origin")
-try:
-    told["environment"] = open(f"/proc/{sys.argv[3]}/environ").read()
-except OSError:
-    told["environment"] = ""
-print(json.dumps(told))
-"""
 HOLD = """
 import sqlite3, sys
 database = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -179,35 +154,3 @@ def test_a_proxy_of_which_no_client_can_be_made_is_refused(tmp_path, monkeypatch
     assert answer.returncode == 2
     (line,) = answer.stderr.splitlines()
     assert "HTTP_PROXY='nonsense://127.0.0.1:9'" in line
-
-
-@as_root
-def test_nobody_else_gets_an_answer_and_the_server_ends_with_a_killed_run(tmp_path):
-    process = started(tmp_path / "s.zarr", "sys.stdin.read()")
-    try:
-        assert process.stdout.readline() == "started\n"
-        (server,) = psutil.Process(process.pid).children()
-        (port,) = [c.laddr.port for c in server.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
-        assert {c.laddr.ip for c in server.net_connections("tcp") if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
-        assert "AUTH" not in " ".join(server.cmdline())
-        closed = [["GET", "/api/admin/settings", {}], ["POST", "/api/flow_runs/filter", {}],
-                  ["POST", "/api/deployments/filter", {"Authorization": "Basic aXNvcGhhc2U6"}],
-                  ["POST", "/api/flows/filter", {"Authorization": "Basic " + "x" * 40}]]  # fmt: skip
-        foreign = {"Origin": "http://stranger.invalid", "Access-Control-Request-Method": "POST"}
-        asked = [*closed, ["OPTIONS", "/api/flow_runs/", foreign]]
-        told = json.loads(
-            subprocess.run(
-                [sys.executable, "-Ic", STRANGER, str(port), json.dumps(asked), str(server.pid)],
-                capture_output=True, text=True, check=True, cwd="/",
-            ).stdout
-        )  # fmt: skip
-        assert [told[path] for _, path, _ in closed] == [[401, None]] * len(closed)
-        assert told["/api/flow_runs/"] == [400, None]
-        assert told["environment"] == ""
-        assert "PREFECT_SERVER_API_AUTH_STRING" in Path(f"/proc/{server.pid}/environ").read_text()
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        wait_for(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, seconds=30)
-    finally:
-        process.kill()
-        process.communicate()
