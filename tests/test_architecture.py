@@ -22,7 +22,7 @@ FOREIGN = {
     "analysis": {"prefect", "distributed"},
 }
 
-ARROWS, NAMES = 47, 160
+ARROWS, NAMES = 48, 162
 SCIENCE = ("isophase.kernels", "isophase.analysis.lattices", "isophase.analysis.networks")
 ENTRY_POINTS = {
     "flows/api.py: run",
