@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter, LogFormatterMathtext
 
-from isophase.analysis.schemes import others, schemes
+from isophase.analysis.schemes import number_of, others, schemes
 
 STYLE: dict[Any, Any] = {
     "figure.dpi": 130,
@@ -35,6 +35,7 @@ MARKERS = "osD^vP*X"
 GROWTHS = 20
 MAX_CURVES = 10  # more in one panel cannot be told apart
 PANELS_PER_ROW = 3
+MAX_PANELS = 12  # or rows of them
 LEAST_PANEL = 0.5  # of its share of the figure, in width and in height
 LEGEND_LINE = 40  # characters
 CHARACTER = 0.6  # width of one, as a share of the size of its font
@@ -148,16 +149,37 @@ def logarithmic(panel: Axes, axis: str) -> None:
         panel.set_yscale("log")
 
 
-def coloured(summary: xr.Dataset, without: str = "") -> Iterator[tuple[Any, tuple[str, xr.Dataset]]]:
-    """At most ``MAX_CURVES`` schemes of a summary, each with a colour of its own."""
-    found = others(summary, without) if without else schemes(summary)
-    chosen = list(itertools.islice(found, MAX_CURVES))
+def coloured(figure: Figure, summary: xr.Dataset, without: str = "") -> Iterator[tuple[Any, tuple[str, xr.Dataset]]]:
+    """At most ``MAX_CURVES`` schemes of a summary, each with a colour of its own; the figure says how many it lacks."""
+    chosen = first_schemes(figure, summary, without, MAX_CURVES)
     ordered = len(chosen) <= 5
-    for number, (label, part) in enumerate(chosen):
-        yield (
-            (mpl.colormaps["viridis"](0.9 * number / max(len(chosen) - 1, 1)) if ordered else f"C{number}"),
-            (in_legend(label), part),
-        )
+    for number, entry in enumerate(chosen):
+        colour = mpl.colormaps["viridis"](0.9 * number / max(len(chosen) - 1, 1)) if ordered else f"C{number}"
+        yield colour, entry
+
+
+def first_schemes(figure: Figure, summary: xr.Dataset, without: str, most: int) -> list[tuple[str, xr.Dataset]]:
+    """The first schemes of a summary, or combinations of its axes but one, with labels for legends."""
+    found = others(summary, without) if without else schemes(summary)
+    chosen = [(in_legend(label), part) for label, part in itertools.islice(found, most)]
+    say_first(figure, len(chosen), number_of(summary, without), "schemes")
+    return chosen
+
+
+def say_first(figure: Figure, drawn: int, number: int, what: str) -> None:
+    """Say above a figure that it shows the first few of something alone; who draws it prints that too."""
+    lines = figure.get_suptitle().splitlines()
+    line = f"the first {drawn} of {number} {what}"
+    if drawn < number and line not in lines:
+        figure.suptitle("\n".join([*lines, line]), fontsize=9)
+
+
+def first_panels(draw: Callable[[Any], Figure], shown: Any, what: str) -> Figure:
+    """A figure of the first ``MAX_PANELS`` of a list or mapping, which says so where there are more."""
+    some = itertools.islice(shown.items() if isinstance(shown, dict) else shown, MAX_PANELS)
+    figure = draw(type(shown)(some))
+    say_first(figure, min(len(shown), MAX_PANELS), len(shown), what)
+    return figure
 
 
 def axis_label(summary: xr.Dataset, axis: str) -> str:

@@ -155,6 +155,8 @@ def draw(choose: Callable[[], Figures], folder: Path) -> tuple[list[Path], int]:
                 failed += 1
                 print(f"figure {name} could not be drawn:\n{traceback.format_exc()}", file=sys.stderr)
                 continue
+            if note := figure.get_suptitle():
+                print(f"note: figure {name}: {'; '.join(note.splitlines())}", file=sys.stderr)
             paths.append(folder / f"{name}.png")
     except OSError as error:
         raise unusable(f"figures {folder}: cannot be written: {error}", error) from None

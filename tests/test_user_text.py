@@ -10,8 +10,11 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import isophase
+from isophase.analysis.base import Summaries
 from isophase.analysis.drawing import drawn
+from isophase.analysis.lattices.report import REPORT
 from isophase.analysis.schemes import labels_along, told_apart
+from isophase.flows.report import draw
 from isophase.sweeps.store import read
 from isophase.sweeps.sweep import parse
 from tests.serial import run_serially, study_serially
@@ -115,14 +118,14 @@ def test_labels_with_dollars_underscores_and_90_characters_stand_whole_in_legend
 
 
 def test_powers_of_ten_are_characters():
-    def draw():
+    def powers():
         figure = Figure(layout="constrained")
         axes = figure.add_subplot()
         axes.plot([1e-9, 1, 1e6], [1e-2, 1, 30])
         axes.set(xscale="log", yscale="log")
         return figure
 
-    axes = drawn(draw).axes[0]
+    axes = drawn(powers).axes[0]
     assert {"10⁻⁹", "10⁶"} & {text.get_text() for text in axes.get_xticklabels()}
     labels = [text.get_text() for text in (*axes.get_xticklabels(), *axes.get_yticklabels(which="both"))]
     assert not [text for text in labels if "$" in text or "{" in text]
@@ -144,3 +147,27 @@ def test_a_matplotlibrc_of_the_user_changes_no_figure(tmp_path):
     assert len(names) > 3
     for name in names:
         assert (tmp_path / "figures-" / name).read_bytes() == (tmp_path / "figures-mine" / name).read_bytes(), name
+
+
+def test_figures_of_many_schemes_are_bounded_and_say_what_they_leave_out(tmp_path, capsys):
+    report = study_serially(str(tmp_path / "s.zarr"), arms([f"arm {n}" for n in range(45)]))
+    _, failed = draw(report.choose_figures, tmp_path / "figures")
+    assert failed == 0
+    said = capsys.readouterr().err
+    assert "note: figure steady: the first 40 of 45 schemes" in said
+    for name, shown in (("growth", 10), ("correlations", 10), ("evolution", 10), ("phases-square-4", 6)):
+        assert f"note: figure {name}: the first {shown} of 45 schemes" in said
+    figure = report.figures["steady"]()
+    assert figure.get_suptitle() == "the first 40 of 45 schemes"
+    assert len(figure.axes[0].get_xticklabels()) == 40
+
+
+def test_figures_of_many_groups_are_bounded_and_say_so(tmp_path):
+    location = str(tmp_path / "s.zarr")
+    study_serially(location, kuramoto(coupling=CLOSE))
+    summary = isophase.open(location)["summary/square-4"].to_dataset().load()
+    found = REPORT.figures(Summaries({f"square-{n}": summary for n in range(30)}), isophase.open(location))
+    for name in ("growth", "steady", "evolution", "correlations", "against-coupling"):
+        figure = drawn(found[name])
+        assert figure.get_suptitle() == "the first 12 of 30 groups"
+        assert max(figure.get_size_inches()) < 45

@@ -17,14 +17,17 @@ from isophase.analysis.drawing import (
     PANELS_PER_ROW,
     axis_label,
     coloured,
+    first_schemes,
     in_legend,
     legend,
     logarithmic,
     panel_grid,
+    say_first,
 )
-from isophase.analysis.schemes import grid_axes, labels_along, others, parameters, schemes
+from isophase.analysis.schemes import grid_axes, labels_along, number_of, parameters, schemes
 
 MAX_MAPS = 6
+MAX_SCHEMES = 40  # beside one another
 MAX_LEVEL = 16  # characters of a label of a scheme that needs no slope
 PHASES: dict[str, Any] = {"cmap": "twilight", "vmin": 0, "vmax": 2 * np.pi, "interpolation": "nearest"}
 SPACINGS = "correlation length (ring spacings)"
@@ -43,7 +46,7 @@ def growth(summaries: Mapping[str, xr.Dataset]) -> Figure:
     """
     figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
     for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
-        for colour, (label, part) in coloured(summary):
+        for colour, (label, part) in coloured(figure, summary):
             time, xi, error = (np.asarray(part[key], float) for key in ("time", "xi", "xi_error"))
             exponent, its_error = float(part["growth_exponent"]), float(part["growth_exponent_error"])
             fitted = np.isfinite(exponent)
@@ -64,14 +67,15 @@ def growth(summaries: Mapping[str, xr.Dataset]) -> Figure:
 
 def steady(summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Steady correlation length of every scheme, a marker per group; open markers are not shown to be steady."""
-    labels = list(dict.fromkeys(label for summary in summaries.values() for label, _ in schemes(summary)))
+    at = {name: dict(itertools.islice(schemes(summary), MAX_SCHEMES)) for name, summary in summaries.items()}
+    labels = list(dict.fromkeys(label for parts in at.values() for label in parts))
+    total, labels = max(len(labels), *map(number_of, summaries.values())), labels[:MAX_SCHEMES]
     figure = Figure(figsize=(max(4.2, 0.55 * len(labels) + 2.5), 3.8), layout="constrained")
     axes = figure.add_subplot()
-    for number, (name, summary) in enumerate(summaries.items()):
-        at = dict(schemes(summary))
-        x = np.array([i for i, label in enumerate(labels) if label in at], float)
+    for number, name in enumerate(summaries):
+        x = np.array([i for i, label in enumerate(labels) if label in at[name]], float)
         x += 0.6 / len(summaries) * (number - (len(summaries) - 1) / 2)
-        parts = [at[label] for label in labels if label in at]
+        parts = [at[name][label] for label in labels if label in at[name]]
         _steady_points(axes, x, parts, f"C{number}", MARKERS[number % 8], name)
     crowded = len(labels) > 4 or max(map(len, labels), default=0) > MAX_LEVEL
     axes.set_xticks(range(len(labels)), labels, rotation=35 if crowded else 0, ha="right" if crowded else "center")
@@ -79,6 +83,7 @@ def steady(summaries: Mapping[str, xr.Dataset]) -> Figure:
         ylabel=SPACINGS,
         title="last half of the run ± standard error\nopen: not shown to be steady; arrow: longer than L/2",
     )
+    say_first(figure, len(labels), total, "schemes")
     logarithmic(axes, "y")
     legend(axes)
     return figure
@@ -86,11 +91,10 @@ def steady(summaries: Mapping[str, xr.Dataset]) -> Figure:
 
 def along_axis(summaries: Mapping[str, xr.Dataset], axis: str) -> Figure:
     """Steady correlation length against a numeric axis of the grid, a panel per group, a curve per other scheme."""
-    summaries = {name: s for name, s in summaries.items() if axis in s.dims}
     figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
     for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
         values = np.asarray(summary[axis], float)
-        for number, (label, part) in enumerate(itertools.islice(others(summary, axis), MAX_CURVES)):
+        for number, (label, part) in enumerate(first_schemes(figure, summary, axis, MAX_CURVES)):
             colour, marker = f"C{number}", MARKERS[number % 8]
             panel.plot(values, np.asarray(part["xi_inf"], float), "-", color=colour, linewidth=0.8, alpha=0.6)
             _steady_points(panel, values, [part.isel({axis: i}) for i in range(len(values))], colour, marker, label)
@@ -118,7 +122,9 @@ def against_hop(summaries: Mapping[str, xr.Dataset]) -> Figure:
     """
     figure, panels = panel_grid(len(summaries), 4.4, 3.4, sharey=True)
     for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
-        curves = list(itertools.islice(_hops(summary).items(), MAX_CURVES))
+        found = list(_hops(summary).items())
+        curves = found[:MAX_CURVES]
+        say_first(figure, len(curves), len(found), "curves")
         for number, (label, points) in enumerate(curves):
             hop, parts = np.array([at for at, _ in points]), [part for _, part in points]
             colour, marker = f"C{number}", MARKERS[number % 8]
@@ -155,7 +161,7 @@ def correlations(summaries: Mapping[str, xr.Dataset]) -> Figure:
     figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
     for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
         last = summary.isel(time=-1)
-        for colour, (label, part) in coloured(last):
+        for colour, (label, part) in coloured(figure, last):
             panel.plot(part["distance"], part["correlation"], "o-", markersize=2.5, color=colour, label=label)
         panel.axhline(np.exp(-1), color="0.5", linewidth=0.8, linestyle=":", label="1/e")
         panel.set(title=f"{name}, t = {float(last.time):g} tau", xlabel="distance (ring spacings)")
@@ -172,7 +178,7 @@ def evolution(summaries: Mapping[str, xr.Dataset]) -> Figure:
     grid = figure.subplots(len(summaries), len(EVOLUTION), squeeze=False)
     for row, (line, (name, summary)) in enumerate(zip(grid, summaries.items(), strict=True)):
         for panel, (quantity, title) in zip(line, EVOLUTION.items(), strict=True):
-            for colour, (label, part) in coloured(summary):
+            for colour, (label, part) in coloured(figure, summary):
                 time, value, error = (np.asarray(part[k], float) for k in ("time", quantity, f"{quantity}_error"))
                 panel.plot(time, value, color=colour, label=label)
                 panel.fill_between(time, value - error, value + error, color=colour, alpha=0.2, linewidth=0)
@@ -190,7 +196,7 @@ def sizes(finite_size: Mapping[str, xr.Dataset]) -> Figure:
     figure, panels = panel_grid(len(finite_size), 4.2, 3.4)
     for panel, (name, dataset) in zip(panels, finite_size.items(), strict=True):
         size = np.asarray(dataset["size"], float)
-        for colour, (label, part) in coloured(dataset, without="size"):
+        for colour, (label, part) in coloured(figure, dataset, without="size"):
             xi, error = (np.asarray(part[key], float) for key in ("xi_inf", "xi_inf_error"))
             panel.errorbar(1 / size, xi, error, fmt="o", color=colour, capsize=3, label=label)
             limit = float(part["xi_infinite"])
@@ -225,6 +231,7 @@ def phase_maps(dataset: xr.Dataset, times: tuple[float, ...] = ()) -> Figure:
                 _space_and_time(line[0], part, label)
             else:
                 _maps(line, part, label, wanted, first=row == 0, last=row == len(rows) - 1)
+        say_first(figure, len(rows), number_of(phase), "schemes")
         image = panels[0, 0].images[0]
         bar = figure.colorbar(image, ax=panels, ticks=[0, np.pi, 2 * np.pi], label="phase (rad)", shrink=0.6)
         bar.ax.set_yticklabels(["0", "π", "2π"])

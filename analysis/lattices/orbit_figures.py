@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from isophase.analysis.drawing import MARKERS
+from isophase.analysis.drawing import MARKERS, MAX_PANELS, say_first
 from isophase.analysis.schemes import parameters, schemes
 from isophase.kernels.orbits import firing_time
 
@@ -29,9 +29,10 @@ def period(summaries: Mapping[str, xr.Dataset]) -> Figure:
     sizes = sorted({size for part in panels.values() for size in part})
     wanted = np.geomspace(sizes[0], sizes[-1], len(MARKERS))
     marked = sorted({sizes[int(np.abs(np.array(sizes) - size).argmin())] for size in wanted})
-    figure, axes = _grid(len(panels), 3.1, 2.8)
+    figure, axes = _grid(min(len(panels), MAX_PANELS), 3.1, 2.8)
+    say_first(figure, len(axes), len(panels), "neurons")
     density = np.linspace(LEAST_DENSITY, 1, CURVE_POINTS)
-    for axis, ((delay, v_high, v_low), parts) in zip(axes, panels.items(), strict=True):
+    for axis, ((delay, v_high, v_low), parts) in zip(axes, panels.items(), strict=False):
         curve = np.array([firing_time(1 / x, delay, v_high, v_low)[1] for x in density])
         axis.plot(density, curve, color="0.35", label="closed form", zorder=1)
         axis.fill_between(density, 0, 1, where=np.isnan(curve), transform=axis.get_xaxis_transform(),
@@ -55,12 +56,13 @@ def shares(summaries: Mapping[str, xr.Dataset]) -> Figure:
     panels = _neurons(summaries)
     sizes = sorted({size for part in panels.values() for size in part})
     with mpl.rc_context({"axes.grid": False}):
-        figure, axes = _grid(len(panels), 3.1, 2.8)
+        figure, axes = _grid(min(len(panels), MAX_PANELS), 3.1, 2.8)
+        say_first(figure, len(axes), len(panels), "neurons")
         top = max(
             int(part["pulses"].values[part["share"].values >= LEAST_SHARE].max(initial=0))
             for parts in panels.values() for part in parts.values()
         )  # fmt: skip
-        for axis, (neuron, parts) in zip(axes, panels.items(), strict=True):
+        for axis, (neuron, parts) in zip(axes, panels.items(), strict=False):
             image = np.full((top + 1, len(sizes)), np.nan)
             for column, size in enumerate(sizes):
                 if size in parts:

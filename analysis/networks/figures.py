@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from isophase.analysis.base import Figures, Summaries
-from isophase.analysis.drawing import MARKERS, PANELS_PER_ROW, in_legend, panel_grid
+from isophase.analysis.drawing import MARKERS, PANELS_PER_ROW, first_panels, in_legend, panel_grid, say_first
 from isophase.analysis.networks.automaton_diagram import state_diagram
 from isophase.analysis.networks.bifurcations import TYPES
 from isophase.analysis.networks.finished import (
@@ -28,7 +28,7 @@ from isophase.analysis.networks.training import oscillates_under
 from isophase.analysis.schemes import parameters, schemes
 from isophase.kernels.automata import TimedAutomaton, task_from
 
-MAX_PANELS = 12
+MAX_SCHEMES = 40
 LEAST_ANGLE = 2 * np.pi / 1000  # rad per step: a leading eigenvalue that turns less is as good as real
 LEAST_MODULUS = 1e-2  # an eigenvalue of a network that forgets at once has no place in the oscillator's plane
 LONGEST = 1000  # steps of the oscillator model: longer ones move in the same directions
@@ -53,7 +53,7 @@ def figures(summaries: Summaries, tree: Any = None) -> Figures:
         "retraining": (retraining, retrained),
         "oscillator": (oscillator, clocks),
     }
-    found: Figures = {name: partial(_first_panels, draw, of) for name, (draw, of) in wanted.items() if of}
+    found: Figures = {name: partial(first_panels, draw, of, "schemes") for name, (draw, of) in wanted.items() if of}
     if len(shown) > 1:
         found["schemes"] = partial(schemes_compared, shown)
     found |= {name: partial(draw, summaries.groups) for of in MEASUREMENTS for name, draw in of.figures.items()}
@@ -71,13 +71,6 @@ def automata(groups: Mapping[str, xr.Dataset]) -> Iterator[tuple[str, list[Timed
             alike.setdefault(drawn, []).append(task)
         for number, tasks in enumerate(alike.values(), 1):
             yield f"automaton-{group}" if number == 1 else f"automaton-{group}-{number}", tasks
-
-
-def _first_panels(draw: Callable[[Shown], Figure], shown: Shown) -> Figure:
-    figure = draw(shown[:MAX_PANELS])
-    if len(shown) > MAX_PANELS:
-        figure.suptitle(f"the first {MAX_PANELS} of {len(shown)} schemes", fontsize=9)
-    return figure
 
 
 def _symbols(part: xr.Dataset) -> list[str]:
@@ -188,6 +181,7 @@ def coincidence(shown: Shown) -> Figure:
 
 def schemes_compared(shown: Shown) -> Figure:
     """Transition, plateau and first bifurcation of every scheme (median, quartiles), and the seeds that learned."""
+    total, shown = len(shown), shown[:MAX_SCHEMES]
     figure = Figure(figsize=(max(7.0, 0.42 * len(shown) + 2.5), 5.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     x = np.arange(len(shown))
@@ -203,6 +197,7 @@ def schemes_compared(shown: Shown) -> Figure:
     figure.legend(fontsize=7, ncols=3, loc="outside upper center")
     lower.set(ylabel="learned time\n(share, 95 %)", ylim=(-0.05, 1.05))
     lower.set_xticks(x, [label for label, _ in shown], rotation=40, ha="right", fontsize=7)
+    say_first(figure, len(shown), total, "schemes")
     return figure
 
 
