@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
 from isophase.analysis.base import Figures, Reduction, Report, Summaries
-from isophase.analysis.drawing import MAX_CURVES, STYLE, axis_label, coloured, legend, panel_grid
-from isophase.analysis.schemes import numeric_axes, others, schemes
+from isophase.analysis.drawing import MAX_CURVES, axis_label, coloured, first_schemes, legend, panel_grid
+from isophase.analysis.schemes import numeric_axes, schemes
 from isophase.analysis.statistics import is_flag, mean_over_seeds
 from isophase.analysis.tables import Cell, Column, Estimate, Table
 
@@ -86,29 +85,27 @@ def _one_numeric(summary: xr.Dataset, dims: list[str]) -> bool:
 
 def along_dimension(summary: xr.Dataset, name: str) -> Figure:
     """A mean along its dimension with its band of one standard error, a curve per scheme."""
-    with mpl.rc_context(STYLE):
-        figure, (panel,) = panel_grid(1, 5.2, 3.4)
-        for colour, (label, part) in coloured(summary):
-            dim = str(part[name].dims[0])
-            mean, error = (np.asarray(part[key].real, float) for key in (name, f"{name}_error"))
-            panel.plot(part[dim], mean, color=colour, label=label)
-            panel.fill_between(np.asarray(part[dim], float), mean - error, mean + error, color=colour, alpha=0.2)
-            panel.set(xlabel=_label(summary, dim), ylabel=_label(summary, name))
-        legend(panel)
-        return figure
+    figure, (panel,) = panel_grid(1, 5.2, 3.4)
+    for colour, (label, part) in coloured(figure, summary):
+        dim = str(part[name].dims[0])
+        mean, error = (np.asarray(part[key].real, float) for key in (name, f"{name}_error"))
+        panel.plot(part[dim], mean, color=colour, label=label)
+        panel.fill_between(np.asarray(part[dim], float), mean - error, mean + error, color=colour, alpha=0.2)
+        panel.set(xlabel=_label(summary, dim), ylabel=_label(summary, name))
+    legend(panel)
+    return figure
 
 
 def along_axis(summary: xr.Dataset, name: str, axis: str) -> Figure:
     """A mean with its standard error against a numeric axis of the grid, a curve per other scheme."""
-    with mpl.rc_context(STYLE):
-        figure, (panel,) = panel_grid(1, 5.2, 3.4)
-        for number, (label, part) in zip(range(MAX_CURVES), others(summary, axis), strict=False):
-            mean, error = (np.asarray(part[key].real, float) for key in (name, f"{name}_error"))
-            panel.errorbar(np.asarray(part[axis], float), mean, error, fmt="o-", markersize=3, color=f"C{number}",
-                           label=label)  # fmt: skip
-        panel.set(xlabel=axis_label(summary, axis), ylabel=_label(summary, name))
-        legend(panel)
-        return figure
+    figure, (panel,) = panel_grid(1, 5.2, 3.4)
+    for number, (label, part) in enumerate(first_schemes(figure, summary, axis, MAX_CURVES)):
+        mean, error = (np.asarray(part[key].real, float) for key in (name, f"{name}_error"))
+        panel.errorbar(np.asarray(part[axis], float), mean, error, fmt="o-", markersize=3, color=f"C{number}",
+                       label=label)  # fmt: skip
+    panel.set(xlabel=axis_label(summary, axis), ylabel=_label(summary, name))
+    legend(panel)
+    return figure
 
 
 def _label(summary: xr.Dataset, name: str) -> str:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -88,3 +89,10 @@ def others(summary: xr.Dataset, axis: str) -> Iterator[tuple[str, xr.Dataset]]:
     for label, part in schemes(without):
         chosen = {dim: part[dim].item() for dim in grid_axes(without)}
         yield label, summary.sel(chosen)
+
+
+def number_of(summary: xr.Dataset, without: str = "") -> int:
+    """How many schemes a group or its summary has, or combinations of its grid axes but one."""
+    if not without and "reduction_error" in summary:
+        return int((summary["reduction_error"] == "").sum())
+    return math.prod(summary.sizes[dim] for dim in grid_axes(summary) if dim != without)

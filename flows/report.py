@@ -5,12 +5,13 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import xarray as xr
 
 from isophase.analysis.base import Figures, Report, Summaries
+from isophase.analysis.drawing import drawn, style
 from isophase.analysis.tables import Table
 from isophase.flows import artifacts
 from isophase.flows.errors import StoreRefusedError
@@ -37,7 +38,7 @@ class StoreReport:
     @cached_property
     def figures(self) -> Figures:
         """Figures by name; each is drawn, as a matplotlib figure, when it is called."""
-        return self.choose_figures()
+        return {name: partial(drawn, function) for name, function in self.choose_figures().items()}
 
     def __str__(self) -> str:
         return terminal(list(self.tables.values()))
@@ -82,7 +83,7 @@ def show(report: StoreReport, figures: str | None = None) -> tuple[list[Path], i
     """
     print_tables(list(report.tables.values()))
     folder = Path(figures) if figures else figures_folder(report.store)
-    paths, failed = draw(lambda: report.figures, folder)
+    paths, failed = draw(report.choose_figures, folder)
     for path in paths:
         print(f"figure  {path}")
     print("open the results with")
@@ -145,14 +146,17 @@ def draw(choose: Callable[[], Figures], folder: Path) -> tuple[list[Path], int]:
         folder.mkdir(parents=True, exist_ok=True)
         for name, function in figures.items():
             try:
-                figure = function()
-                figure.savefig(folder / f"{name}.png")
+                figure = drawn(function)
+                with style():
+                    figure.savefig(folder / f"{name}.png")
             except OSError:
                 raise
             except Exception:
                 failed += 1
                 print(f"figure {name} could not be drawn:\n{traceback.format_exc()}", file=sys.stderr)
                 continue
+            if note := figure.get_suptitle():
+                print(f"note: figure {name}: {'; '.join(note.splitlines())}", file=sys.stderr)
             paths.append(folder / f"{name}.png")
     except OSError as error:
         raise unusable(f"figures {folder}: cannot be written: {error}", error) from None

@@ -1,11 +1,20 @@
 """Every table, label and name is the user's text: labels tell schemes apart, axes increase, nothing is left out."""
 
+import subprocess
+import sys
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 import isophase
+from isophase.analysis.base import Summaries
+from isophase.analysis.drawing import drawn
+from isophase.analysis.lattices.report import REPORT
 from isophase.analysis.schemes import labels_along, told_apart
+from isophase.flows.report import draw
 from isophase.sweeps.store import read
 from isophase.sweeps.sweep import parse
 from tests.serial import run_serially, study_serially
@@ -14,7 +23,7 @@ CLOSE = [1.5707961, 1.5707963, 1.5707965]
 
 
 def kuramoto(**axes):
-    fixed = {"size": 4} | ({} if "coupling" in axes else {"coupling": 1.0})
+    fixed = {"size": 4} | ({} if {"coupling", "arm"} & set(axes) else {"coupling": 1.0})
     if "width" in axes:
         fixed["frequencies"] = "normal"
     return parse(
@@ -77,3 +86,88 @@ def test_values_added_out_of_order_are_read_and_drawn_in_order(tmp_path):
             tree["square-4"]["phase"].sel(width=width).values, kept["phase"].sel(width=width).values
         )
     assert read(location).count()["done"] == 12
+
+
+LABELS = [r"$\tfrac{1}{2}$ of it", "_from $1 to $2", "a longer one " * 7, "x" * 90]
+
+
+def arms(labels=LABELS):
+    return kuramoto(arm={"label": labels, "coupling": [0.5 + n for n in range(len(labels))]})
+
+
+def as_shown(text):
+    return text.get_text().replace("\u200b", "").replace("\n", " ")
+
+
+def test_labels_with_dollars_underscores_and_90_characters_stand_whole_in_legends(tmp_path):
+    report = study_serially(str(tmp_path / "s.zarr"), arms())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = report.figures["correlations"]()
+        (panel,) = figure.axes
+        figure.savefig(tmp_path / "f.png", bbox_inches="tight")
+        report.figures["steady"]().savefig(tmp_path / "steady.png")
+    texts = panel.get_legend().get_texts()
+    assert [as_shown(text).replace(" ", "") for text in texts[:-1]] == [label.replace(" ", "") for label in LABELS]
+    assert not any(text.get_parse_math() for text in (*texts, panel.title, *panel.get_xticklabels()))
+    width, height = figure.get_size_inches() * panel.get_position().size
+    assert width > 2
+    assert height > 1.5
+    for text in texts:
+        assert text.get_window_extent().x1 <= figure.bbox.x1
+
+
+def test_powers_of_ten_are_characters():
+    def powers():
+        figure = Figure(layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot([1e-9, 1, 1e6], [1e-2, 1, 30])
+        axes.set(xscale="log", yscale="log")
+        return figure
+
+    axes = drawn(powers).axes[0]
+    assert {"10⁻⁹", "10⁶"} & {text.get_text() for text in axes.get_xticklabels()}
+    labels = [text.get_text() for text in (*axes.get_xticklabels(), *axes.get_yticklabels(which="both"))]
+    assert not [text for text in labels if "$" in text or "{" in text]
+
+
+def test_a_matplotlibrc_of_the_user_changes_no_figure(tmp_path):
+    location = str(tmp_path / "s.zarr")
+    study_serially(location, arms())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "matplotlibrc").write_text(
+        "savefig.dpi: 20\nsavefig.format: pdf\naxes.facecolor: red\ntext.parse_math: True\nfigure.figsize: 1, 1\n"
+    )
+    code = f"from isophase.flows.report import report_of, show; assert show(report_of({location!r}))[1] == 0"
+    for folder in ("mine", "."):
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path / folder, check=True, capture_output=True)
+        (tmp_path / "s.figures").rename(tmp_path / f"figures-{folder.strip('.')}")
+    names = sorted(path.name for path in (tmp_path / "figures-").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "figures-mine").iterdir())
+    assert len(names) > 3
+    for name in names:
+        assert (tmp_path / "figures-" / name).read_bytes() == (tmp_path / "figures-mine" / name).read_bytes(), name
+
+
+def test_figures_of_many_schemes_are_bounded_and_say_what_they_leave_out(tmp_path, capsys):
+    report = study_serially(str(tmp_path / "s.zarr"), arms([f"arm {n}" for n in range(45)]))
+    _, failed = draw(report.choose_figures, tmp_path / "figures")
+    assert failed == 0
+    said = capsys.readouterr().err
+    assert "note: figure steady: the first 40 of 45 schemes" in said
+    for name, shown in (("growth", 10), ("correlations", 10), ("evolution", 10), ("phases-square-4", 6)):
+        assert f"note: figure {name}: the first {shown} of 45 schemes" in said
+    figure = report.figures["steady"]()
+    assert figure.get_suptitle() == "the first 40 of 45 schemes"
+    assert len(figure.axes[0].get_xticklabels()) == 40
+
+
+def test_figures_of_many_groups_are_bounded_and_say_so(tmp_path):
+    location = str(tmp_path / "s.zarr")
+    study_serially(location, kuramoto(coupling=CLOSE))
+    summary = isophase.open(location)["summary/square-4"].to_dataset().load()
+    found = REPORT.figures(Summaries({f"square-{n}": summary for n in range(30)}), isophase.open(location))
+    for name in ("growth", "steady", "evolution", "correlations", "against-coupling"):
+        figure = drawn(found[name])
+        assert figure.get_suptitle() == "the first 12 of 30 groups"
+        assert max(figure.get_size_inches()) < 45

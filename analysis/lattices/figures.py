@@ -15,16 +15,20 @@ from isophase.analysis.drawing import (
     MARKERS,
     MAX_CURVES,
     PANELS_PER_ROW,
-    STYLE,
     axis_label,
     coloured,
+    first_schemes,
+    in_legend,
     legend,
     logarithmic,
     panel_grid,
+    say_first,
 )
-from isophase.analysis.schemes import grid_axes, labels_along, others, parameters, schemes
+from isophase.analysis.schemes import grid_axes, labels_along, number_of, parameters, schemes
 
 MAX_MAPS = 6
+MAX_SCHEMES = 40  # beside one another
+MAX_LEVEL = 16  # characters of a label of a scheme that needs no slope
 PHASES: dict[str, Any] = {"cmap": "twilight", "vmin": 0, "vmax": 2 * np.pi, "interpolation": "nearest"}
 SPACINGS = "correlation length (ring spacings)"
 EVOLUTION = {
@@ -40,70 +44,68 @@ def growth(summaries: Mapping[str, xr.Dataset]) -> Figure:
 
     Dashed: the fitted power law, over its window, where there is one.
     """
-    with mpl.rc_context(STYLE):
-        figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
-        for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
-            for colour, (label, part) in coloured(summary):
-                time, xi, error = (np.asarray(part[key], float) for key in ("time", "xi", "xi_error"))
-                exponent, its_error = float(part["growth_exponent"]), float(part["growth_exponent_error"])
-                fitted = np.isfinite(exponent)
-                law = f": t^({exponent:.2f} ± {its_error:.2f})" if fitted else ""
-                panel.plot(time, xi, color=colour, label=label + law)
-                panel.fill_between(time, xi - error, xi + error, color=colour, alpha=0.2, linewidth=0)
-                if fitted:
-                    inside = (time >= float(part["growth_t_min"])) & (time <= float(part["growth_t_max"]))
-                    scale = np.exp(np.mean(np.log(xi[inside]) - exponent * np.log(time[inside])))
-                    panel.plot(time[inside], scale * time[inside] ** exponent, "--", color="0.25", linewidth=1)
-            panel.set(title=name, xlabel="time (tau)")
-            logarithmic(panel, "xy")
-            legend(panel)
-        for panel in panels[::PANELS_PER_ROW]:
-            panel.set_ylabel(SPACINGS)
-        return figure
+    figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
+    for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
+        for colour, (label, part) in coloured(figure, summary):
+            time, xi, error = (np.asarray(part[key], float) for key in ("time", "xi", "xi_error"))
+            exponent, its_error = float(part["growth_exponent"]), float(part["growth_exponent_error"])
+            fitted = np.isfinite(exponent)
+            law = f": t^({exponent:.2f} ± {its_error:.2f})" if fitted else ""
+            panel.plot(time, xi, color=colour, label=label + law)
+            panel.fill_between(time, xi - error, xi + error, color=colour, alpha=0.2, linewidth=0)
+            if fitted:
+                inside = (time >= float(part["growth_t_min"])) & (time <= float(part["growth_t_max"]))
+                scale = np.exp(np.mean(np.log(xi[inside]) - exponent * np.log(time[inside])))
+                panel.plot(time[inside], scale * time[inside] ** exponent, "--", color="0.25", linewidth=1)
+        panel.set(title=name, xlabel="time (tau)")
+        logarithmic(panel, "xy")
+        legend(panel)
+    for panel in panels[::PANELS_PER_ROW]:
+        panel.set_ylabel(SPACINGS)
+    return figure
 
 
 def steady(summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Steady correlation length of every scheme, a marker per group; open markers are not shown to be steady."""
-    with mpl.rc_context(STYLE):
-        labels = list(dict.fromkeys(label for summary in summaries.values() for label, _ in schemes(summary)))
-        figure = Figure(figsize=(max(4.2, 0.55 * len(labels) + 2.5), 3.8), layout="constrained")
-        axes = figure.add_subplot()
-        for number, (name, summary) in enumerate(summaries.items()):
-            at = dict(schemes(summary))
-            x = np.array([i for i, label in enumerate(labels) if label in at], float)
-            x += 0.6 / len(summaries) * (number - (len(summaries) - 1) / 2)
-            parts = [at[label] for label in labels if label in at]
-            _steady_points(axes, x, parts, f"C{number}", MARKERS[number % 8], name)
-        crowded = len(labels) > 4
-        axes.set_xticks(range(len(labels)), labels, rotation=35 if crowded else 0, ha="right" if crowded else "center")
-        axes.set(
-            ylabel=SPACINGS,
-            title="last half of the run ± standard error\nopen: not shown to be steady; arrow: longer than L/2",
-        )
-        logarithmic(axes, "y")
-        legend(axes)
-        return figure
+    at = {name: dict(itertools.islice(schemes(summary), MAX_SCHEMES)) for name, summary in summaries.items()}
+    labels = list(dict.fromkeys(label for parts in at.values() for label in parts))
+    total, labels = max(len(labels), *map(number_of, summaries.values())), labels[:MAX_SCHEMES]
+    figure = Figure(figsize=(max(4.2, 0.55 * len(labels) + 2.5), 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    for number, name in enumerate(summaries):
+        x = np.array([i for i, label in enumerate(labels) if label in at[name]], float)
+        x += 0.6 / len(summaries) * (number - (len(summaries) - 1) / 2)
+        parts = [at[name][label] for label in labels if label in at[name]]
+        _steady_points(axes, x, parts, f"C{number}", MARKERS[number % 8], name)
+    crowded = len(labels) > 4 or max(map(len, labels), default=0) > MAX_LEVEL
+    axes.set_xticks(range(len(labels)), labels, rotation=35 if crowded else 0, ha="right" if crowded else "center")
+    axes.set(
+        ylabel=SPACINGS,
+        title="last half of the run ± standard error\nopen: not shown to be steady; arrow: longer than L/2",
+    )
+    say_first(figure, len(labels), total, "schemes")
+    logarithmic(axes, "y")
+    legend(axes)
+    return figure
 
 
 def along_axis(summaries: Mapping[str, xr.Dataset], axis: str) -> Figure:
     """Steady correlation length against a numeric axis of the grid, a panel per group, a curve per other scheme."""
-    with mpl.rc_context(STYLE):
-        summaries = {name: s for name, s in summaries.items() if axis in s.dims}
-        figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
-        for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
-            values = np.asarray(summary[axis], float)
-            for number, (label, part) in enumerate(itertools.islice(others(summary, axis), MAX_CURVES)):
-                colour, marker = f"C{number}", MARKERS[number % 8]
-                panel.plot(values, np.asarray(part["xi_inf"], float), "-", color=colour, linewidth=0.8, alpha=0.6)
-                _steady_points(panel, values, [part.isel({axis: i}) for i in range(len(values))], colour, marker, label)
-            positive = values[values > 0]
-            if positive.size and positive.max() > 20 * positive.min():
-                panel.set_xscale("symlog", linthresh=positive.min())
-            panel.set(title=name, xlabel=axis_label(summary, axis))
-            legend(panel)
-        for panel in panels[::PANELS_PER_ROW]:
-            panel.set_ylabel(SPACINGS)
-        return figure
+    figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
+    for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
+        values = np.asarray(summary[axis], float)
+        for number, (label, part) in enumerate(first_schemes(figure, summary, axis, MAX_CURVES)):
+            colour, marker = f"C{number}", MARKERS[number % 8]
+            panel.plot(values, np.asarray(part["xi_inf"], float), "-", color=colour, linewidth=0.8, alpha=0.6)
+            _steady_points(panel, values, [part.isel({axis: i}) for i in range(len(values))], colour, marker, label)
+        positive = values[values > 0]
+        if positive.size and positive.max() > 20 * positive.min():
+            panel.set_xscale("symlog", linthresh=positive.min())
+        panel.set(title=name, xlabel=axis_label(summary, axis))
+        legend(panel)
+    for panel in panels[::PANELS_PER_ROW]:
+        panel.set_ylabel(SPACINGS)
+    return figure
 
 
 def hop_axes(summary: xr.Dataset, names: tuple[str, ...] = ("delay", "dt")) -> list[str]:
@@ -118,23 +120,24 @@ def against_hop(summaries: Mapping[str, xr.Dataset]) -> Figure:
     A curve per position on the axes that move neither; of the exact kernel, and of the fixed-step scheme, where a
     switch takes the delay and its step.
     """
-    with mpl.rc_context(STYLE):
-        figure, panels = panel_grid(len(summaries), 4.4, 3.4, sharey=True)
-        for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
-            curves = list(itertools.islice(_hops(summary).items(), MAX_CURVES))
-            for number, (label, points) in enumerate(curves):
-                hop, parts = np.array([at for at, _ in points]), [part for _, part in points]
-                colour, marker = f"C{number}", MARKERS[number % 8]
-                panel.plot(hop, [float(part["xi_inf"]) for part in parts], color=colour, linewidth=0.8)
-                _steady_points(panel, hop, parts, colour, marker, label)
-            positive = [hop for _, points in curves for hop, _ in points if hop > 0]
-            if positive:
-                panel.set_xscale("symlog", linthresh=min(positive))
-            panel.set(title=name, xlabel="delay or dt (tau)")
-            legend(panel)
-        for panel in panels[::PANELS_PER_ROW]:
-            panel.set_ylabel(SPACINGS)
-        return figure
+    figure, panels = panel_grid(len(summaries), 4.4, 3.4, sharey=True)
+    for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
+        found = list(_hops(summary).items())
+        curves = found[:MAX_CURVES]
+        say_first(figure, len(curves), len(found), "curves")
+        for number, (label, points) in enumerate(curves):
+            hop, parts = np.array([at for at, _ in points]), [part for _, part in points]
+            colour, marker = f"C{number}", MARKERS[number % 8]
+            panel.plot(hop, [float(part["xi_inf"]) for part in parts], color=colour, linewidth=0.8)
+            _steady_points(panel, hop, parts, colour, marker, label)
+        positive = [hop for _, points in curves for hop, _ in points if hop > 0]
+        if positive:
+            panel.set_xscale("symlog", linthresh=min(positive))
+        panel.set(title=name, xlabel="delay or dt (tau)")
+        legend(panel)
+    for panel in panels[::PANELS_PER_ROW]:
+        panel.set_ylabel(SPACINGS)
+    return figure
 
 
 def _hops(summary: xr.Dataset) -> dict[str, list[tuple[float, xr.Dataset]]]:
@@ -155,66 +158,63 @@ def _hops(summary: xr.Dataset) -> dict[str, list[tuple[float, xr.Dataset]]]:
 
 def correlations(summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Modulus of the phase correlation at the last time against distance, a panel per group, a curve per scheme."""
-    with mpl.rc_context(STYLE):
-        figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
-        for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
-            last = summary.isel(time=-1)
-            for colour, (label, part) in coloured(last):
-                panel.plot(part["distance"], part["correlation"], "o-", markersize=2.5, color=colour, label=label)
-            panel.axhline(np.exp(-1), color="0.5", linewidth=0.8, linestyle=":", label="1/e")
-            panel.set(title=f"{name}, t = {float(last.time):g} tau", xlabel="distance (ring spacings)")
-            panel.set(yscale="log", ylim=(5e-3, 1.2))
-            legend(panel)
-        for panel in panels[::PANELS_PER_ROW]:
-            panel.set_ylabel("phase correlation |C(d)|")
-        return figure
+    figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
+    for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
+        last = summary.isel(time=-1)
+        for colour, (label, part) in coloured(figure, last):
+            panel.plot(part["distance"], part["correlation"], "o-", markersize=2.5, color=colour, label=label)
+        panel.axhline(np.exp(-1), color="0.5", linewidth=0.8, linestyle=":", label="1/e")
+        panel.set(title=f"{name}, t = {float(last.time):g} tau", xlabel="distance (ring spacings)")
+        panel.set(yscale="log", ylim=(5e-3, 1.2))
+        legend(panel)
+    for panel in panels[::PANELS_PER_ROW]:
+        panel.set_ylabel("phase correlation |C(d)|")
+    return figure
 
 
 def evolution(summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Order, domains, boundaries and defects against time, a row per group, a curve per scheme with its error."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.7 * len(EVOLUTION) + 1.8, 2.5 * len(summaries)), layout="constrained")
-        grid = figure.subplots(len(summaries), len(EVOLUTION), squeeze=False)
-        for row, (line, (name, summary)) in enumerate(zip(grid, summaries.items(), strict=True)):
-            for panel, (quantity, title) in zip(line, EVOLUTION.items(), strict=True):
-                for colour, (label, part) in coloured(summary):
-                    time, value, error = (np.asarray(part[k], float) for k in ("time", quantity, f"{quantity}_error"))
-                    panel.plot(time, value, color=colour, label=label)
-                    panel.fill_between(time, value - error, value + error, color=colour, alpha=0.2, linewidth=0)
-                panel.set(title="" if row else title)
-                logarithmic(panel, "x")
-                if row == len(grid) - 1:
-                    panel.set_xlabel("time (tau)")
-            line[0].set_ylabel(f"{name}\n(fraction)")
-            legend(line[-1])
-        return figure
+    figure = Figure(figsize=(2.7 * len(EVOLUTION) + 1.8, 2.5 * len(summaries)), layout="constrained")
+    grid = figure.subplots(len(summaries), len(EVOLUTION), squeeze=False)
+    for row, (line, (name, summary)) in enumerate(zip(grid, summaries.items(), strict=True)):
+        for panel, (quantity, title) in zip(line, EVOLUTION.items(), strict=True):
+            for colour, (label, part) in coloured(figure, summary):
+                time, value, error = (np.asarray(part[k], float) for k in ("time", quantity, f"{quantity}_error"))
+                panel.plot(time, value, color=colour, label=label)
+                panel.fill_between(time, value - error, value + error, color=colour, alpha=0.2, linewidth=0)
+            panel.set(title="" if row else title)
+            logarithmic(panel, "x")
+            if row == len(grid) - 1:
+                panel.set_xlabel("time (tau)")
+        line[0].set_ylabel(f"{name}\n(fraction)")
+        legend(line[-1])
+    return figure
 
 
 def sizes(finite_size: Mapping[str, xr.Dataset]) -> Figure:
     """Steady correlation length against the size of the lattice and its extrapolation, a panel per tiling."""
-    with mpl.rc_context(STYLE):
-        figure, panels = panel_grid(len(finite_size), 4.2, 3.4)
-        for panel, (name, dataset) in zip(panels, finite_size.items(), strict=True):
-            size = np.asarray(dataset["size"], float)
-            for colour, (label, part) in coloured(dataset, without="size"):
-                xi, error = (np.asarray(part[key], float) for key in ("xi_inf", "xi_inf_error"))
-                panel.errorbar(1 / size, xi, error, fmt="o", color=colour, capsize=3, label=label)
-                limit = float(part["xi_infinite"])
-                if np.isfinite(limit):
-                    x = np.array([0.0, 1 / size.min()])
-                    panel.plot(x, limit + float(part["slope"]) * x, "--", color=colour, linewidth=0.8)
-                    panel.errorbar(0, limit, float(part["xi_infinite_error"]), fmt="s", color=colour, capsize=3)
-            inverse = np.linspace(1 / size.max(), 1 / size.min(), 50)
-            panel.plot(inverse, 0.25 / inverse, ":", color="0.5", linewidth=0.8, label="L/4: feels the size")
-            panel.set(title=name, xlabel="1 / L (per ring spacing); squares: L → ∞", ylabel=SPACINGS)
-            logarithmic(panel, "y")
-            legend(panel)
-        return figure
+    figure, panels = panel_grid(len(finite_size), 4.2, 3.4)
+    for panel, (name, dataset) in zip(panels, finite_size.items(), strict=True):
+        size = np.asarray(dataset["size"], float)
+        for colour, (label, part) in coloured(figure, dataset, without="size"):
+            xi, error = (np.asarray(part[key], float) for key in ("xi_inf", "xi_inf_error"))
+            panel.errorbar(1 / size, xi, error, fmt="o", color=colour, capsize=3, label=label)
+            limit = float(part["xi_infinite"])
+            if np.isfinite(limit):
+                x = np.array([0.0, 1 / size.min()])
+                panel.plot(x, limit + float(part["slope"]) * x, "--", color=colour, linewidth=0.8)
+                panel.errorbar(0, limit, float(part["xi_infinite_error"]), fmt="s", color=colour, capsize=3)
+        inverse = np.linspace(1 / size.max(), 1 / size.min(), 50)
+        panel.plot(inverse, 0.25 / inverse, ":", color="0.5", linewidth=0.8, label="L/4: feels the size")
+        panel.set(title=name, xlabel="1 / L (per ring spacing); squares: L → ∞", ylabel=SPACINGS)
+        logarithmic(panel, "y")
+        legend(panel)
+    return figure
 
 
 def phase_maps(dataset: xr.Dataset, times: tuple[float, ...] = ()) -> Figure:
     """Maps of the ring phases of one group: a row per scheme (its first seed), a column per time."""
-    with mpl.rc_context(STYLE | {"axes.grid": False}):
+    with mpl.rc_context({"axes.grid": False}):
         phase = dataset[["phase"]]
         if "seed" in phase.dims:
             phase = phase.isel(seed=0)
@@ -231,6 +231,7 @@ def phase_maps(dataset: xr.Dataset, times: tuple[float, ...] = ()) -> Figure:
                 _space_and_time(line[0], part, label)
             else:
                 _maps(line, part, label, wanted, first=row == 0, last=row == len(rows) - 1)
+        say_first(figure, len(rows), number_of(phase), "schemes")
         image = panels[0, 0].images[0]
         bar = figure.colorbar(image, ax=panels, ticks=[0, np.pi, 2 * np.pi], label="phase (rad)", shrink=0.6)
         bar.ax.set_yticklabels(["0", "π", "2π"])
@@ -264,6 +265,7 @@ def _steady_points(axes: Axes, x: np.ndarray, parts: list[xr.Dataset], colour: s
     """Closed markers: steady; open ones: not shown to be steady; arrows: longer than half of the lattice."""
     names = ("xi_inf", "xi_inf_error", "xi_inf_lower_bound")
     xi, error, bound = (np.array([float(part[name]) for part in parts]) for name in names)
+    label = in_legend(label)
     steady = np.array([bool(part["steady"] == 1) for part in parts])  # NaN where a scheme could not be reduced
     axes.errorbar(x, xi, error, fmt="none", ecolor=colour, capsize=3)
     longer = np.isfinite(bound)

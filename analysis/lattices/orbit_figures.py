@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from isophase.analysis.drawing import MARKERS, STYLE
+from isophase.analysis.drawing import MARKERS, MAX_PANELS, say_first
 from isophase.analysis.schemes import parameters, schemes
 from isophase.kernels.orbits import firing_time
 
@@ -29,39 +29,40 @@ def period(summaries: Mapping[str, xr.Dataset]) -> Figure:
     sizes = sorted({size for part in panels.values() for size in part})
     wanted = np.geomspace(sizes[0], sizes[-1], len(MARKERS))
     marked = sorted({sizes[int(np.abs(np.array(sizes) - size).argmin())] for size in wanted})
-    with mpl.rc_context(STYLE):
-        figure, axes = _grid(len(panels), 3.1, 2.8)
-        density = np.linspace(LEAST_DENSITY, 1, CURVE_POINTS)
-        for axis, ((delay, v_high, v_low), parts) in zip(axes, panels.items(), strict=True):
-            curve = np.array([firing_time(1 / x, delay, v_high, v_low)[1] for x in density])
-            axis.plot(density, curve, color="0.35", label="closed form", zorder=1)
-            axis.fill_between(density, 0, 1, where=np.isnan(curve), transform=axis.get_xaxis_transform(),
-                              color="0.5", alpha=0.15, linewidth=0, label="no evenly spaced orbit")  # fmt: skip
-            for number, size in enumerate(marked):
-                if size in parts:
-                    at = parts[size]["pulses"] / size
-                    axis.plot(at, parts[size]["period"], MARKERS[number], color=f"C{number}", markersize=3.5,
-                              label=f"ring of {size}")  # fmt: skip
-                    axis.plot(at, parts[size]["period_unsettled"], MARKERS[number], color=f"C{number}", markersize=5,
-                              markerfacecolor="none", markeredgewidth=0.7)  # fmt: skip
-            axis.set(title=_title(delay, v_high, v_low), yscale="log", xlim=(LEAST_DENSITY, 1.03))
-        _outer_labels(axes, "pulses per neuron, k/N", "period of a neuron (tau)")
-        by_label = {text: line for axis in axes for line, text in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(by_label.values(), by_label.keys(), loc="outside right upper")
-        return figure
+    figure, axes = _grid(min(len(panels), MAX_PANELS), 3.1, 2.8)
+    say_first(figure, len(axes), len(panels), "neurons")
+    density = np.linspace(LEAST_DENSITY, 1, CURVE_POINTS)
+    for axis, ((delay, v_high, v_low), parts) in zip(axes, panels.items(), strict=False):
+        curve = np.array([firing_time(1 / x, delay, v_high, v_low)[1] for x in density])
+        axis.plot(density, curve, color="0.35", label="closed form", zorder=1)
+        axis.fill_between(density, 0, 1, where=np.isnan(curve), transform=axis.get_xaxis_transform(),
+                          color="0.5", alpha=0.15, linewidth=0, label="no evenly spaced orbit")  # fmt: skip
+        for number, size in enumerate(marked):
+            if size in parts:
+                at = parts[size]["pulses"] / size
+                axis.plot(at, parts[size]["period"], MARKERS[number], color=f"C{number}", markersize=3.5,
+                          label=f"ring of {size}")  # fmt: skip
+                axis.plot(at, parts[size]["period_unsettled"], MARKERS[number], color=f"C{number}", markersize=5,
+                          markerfacecolor="none", markeredgewidth=0.7)  # fmt: skip
+        axis.set(title=_title(delay, v_high, v_low), yscale="log", xlim=(LEAST_DENSITY, 1.03))
+    _outer_labels(axes, "pulses per neuron, k/N", "period of a neuron (tau)")
+    by_label = {text: line for axis in axes for line, text in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(by_label.values(), by_label.keys(), loc="outside right upper")
+    return figure
 
 
 def shares(summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Basin share of every number of pulses (columns add up to 1) against the ring size; a panel per neuron."""
     panels = _neurons(summaries)
     sizes = sorted({size for part in panels.values() for size in part})
-    with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure, axes = _grid(len(panels), 3.1, 2.8)
+    with mpl.rc_context({"axes.grid": False}):
+        figure, axes = _grid(min(len(panels), MAX_PANELS), 3.1, 2.8)
+        say_first(figure, len(axes), len(panels), "neurons")
         top = max(
             int(part["pulses"].values[part["share"].values >= LEAST_SHARE].max(initial=0))
             for parts in panels.values() for part in parts.values()
         )  # fmt: skip
-        for axis, (neuron, parts) in zip(axes, panels.items(), strict=True):
+        for axis, (neuron, parts) in zip(axes, panels.items(), strict=False):
             image = np.full((top + 1, len(sizes)), np.nan)
             for column, size in enumerate(sizes):
                 if size in parts:

@@ -4,13 +4,15 @@ How a figure looks is in ``figures``; what a number means, in the measurements.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import xarray as xr
+from matplotlib.figure import Figure
 
 from isophase.analysis.base import Figures, Report, Summaries
+from isophase.analysis.drawing import first_panels
 from isophase.analysis.lattices import figures as plots
 from isophase.analysis.lattices.measurements import MEASUREMENTS
 from isophase.analysis.lattices.sizes import FAMILIES
@@ -57,30 +59,35 @@ def tables(summaries: Summaries) -> list[Table]:
 def figures(summaries: Summaries, tree: xr.DataTree) -> Figures:
     """Every figure that these summaries have, by name; ``phases-GROUP`` draw the trajectories in ``tree``."""
     groups = dict(summaries.groups)
-    found: Figures = {name: partial(draw, groups) for of in MEASUREMENTS for name, draw in of.figures.items()}
+    found: Figures = {name: _of(draw, groups) for of in MEASUREMENTS for name, draw in of.figures.items()}
     found |= {
-        "steady": partial(plots.steady, groups),
-        "correlations": partial(plots.correlations, groups),
-        "evolution": partial(plots.evolution, groups),
+        "steady": _of(plots.steady, groups),
+        "correlations": _of(plots.correlations, groups),
+        "evolution": _of(plots.evolution, groups),
     }
     for axis in dict.fromkeys(axis for summary in groups.values() for axis in numeric_axes(summary)):
-        found[f"against-{axis}"] = partial(plots.along_axis, groups, axis)
+        having = {name: summary for name, summary in groups.items() if axis in summary.dims}
+        found[f"against-{axis}"] = _of(partial(plots.along_axis, axis=axis), having)
     along_hops = {name: summary for name, summary in groups.items() if plots.hop_axes(summary, ("dt",))}
     if along_hops:
-        found["against-hop"] = partial(plots.against_hop, along_hops)
+        found["against-hop"] = _of(plots.against_hop, along_hops)
     families = _families(summaries)
     if families:
-        found["sizes"] = partial(plots.sizes, families)
+        found["sizes"] = partial(first_panels, plots.sizes, families, "families")
     return found | {f"phases-{name}": partial(_phase_maps, tree, name) for name in groups}
+
+
+def _of(draw: Callable[[Mapping[str, xr.Dataset]], Figure], groups: dict[str, xr.Dataset]) -> Callable[[], Figure]:
+    return partial(first_panels, draw, groups, "groups")
 
 
 def beside(summaries: Summaries) -> Figures:
     """Groups of several stores in common figures."""
     groups = dict(summaries.groups)
     return {
-        "compare-growth": partial(plots.growth, groups),
-        "compare-evolution": partial(plots.evolution, groups),
-        "compare-correlations": partial(plots.correlations, groups),
+        "compare-growth": _of(plots.growth, groups),
+        "compare-evolution": _of(plots.evolution, groups),
+        "compare-correlations": _of(plots.correlations, groups),
     }
 
 

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch
 
-from isophase.analysis.drawing import STYLE
 from isophase.kernels.automata import PeriodicClock, RelativeClock, TimedAutomaton
 
 RADIUS = 0.3  # of a state, where the circle of states has radius 1
@@ -21,7 +20,7 @@ def state_diagram(tasks: Sequence[TimedAutomaton]) -> Figure:
     """Draw automata that differ in nothing but the number of their clock, as one; labels say ``symbol``, or
     ``symbol | Theta = 0`` where the clock decides."""
     task = tasks[0]
-    with mpl.rc_context(STYLE | {"axes.grid": False}):
+    with mpl.rc_context({"axes.grid": False}):
         figure = Figure(figsize=(5.2, 3.8), layout="constrained")
         axes = figure.add_subplot(aspect="equal")
         angle = np.pi - 2 * np.pi * np.arange(len(task.states)) / len(task.states)
@@ -32,7 +31,7 @@ def state_diagram(tasks: Sequence[TimedAutomaton]) -> Figure:
             axes.add_patch(Circle(place, RADIUS, facecolor="white", edgecolor="0.2", linewidth=1.4, zorder=3))
             if number == task.initial:
                 axes.add_patch(Circle(place, 0.85 * RADIUS, fill=False, edgecolor="0.2", linewidth=0.8, zorder=4))
-            axes.text(place[0], place[1], plain(name), ha="center", va="center", zorder=5)
+            axes.text(place[0], place[1], name, ha="center", va="center", zorder=5)
         axes.set_title(f"{clock_text(tasks)}\ndouble ring: initial state", fontsize=8)
         axes.set(xlim=(-2.5, 2.5), ylim=(-1.9, 1.9))
         axes.set_axis_off()
@@ -46,11 +45,6 @@ def clock_text(tasks: Sequence[TimedAutomaton]) -> str:
         return f"Theta = 1 in the second half of every {_listed(periods)} steps"
     thresholds = sorted({task.clock.threshold for task in tasks if isinstance(task.clock, RelativeClock)})
     return f"Theta = 1 once more than {_listed(thresholds)} steps have passed since the last symbol"
-
-
-def plain(text: str) -> str:
-    """A user's text as it stands: matplotlib would read what is between two dollars as a formula."""
-    return text.replace("$", r"\$")
 
 
 def _listed(numbers: list[int]) -> str:
@@ -87,7 +81,7 @@ def _arrow(axes: Axes, source: np.ndarray, target: np.ndarray, labels: list[tupl
         axes.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={-BEND}", **style))
         place = 0.6 * source + 0.4 * target - side * (BEND * np.linalg.norm(target - source) / 2 + 0.2)
     for line, (symbol, theta) in enumerate(labels):
-        text = plain(symbol) if theta is None else f"{plain(symbol)} | Θ = {theta}"
+        text = symbol if theta is None else f"{symbol} | Θ = {theta}"
         colour = "0.2" if theta is None else COLOURS[theta]
         offset = 0.17 * ((len(labels) - 1) / 2 - line)
         axes.text(place[0], place[1] + offset, text, ha="center", va="center", color=colour, fontsize=8, zorder=6,
