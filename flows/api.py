@@ -71,13 +71,14 @@ def _in_flow(name: str, run_name: str, store: str, work: Callable[[RunBlocks], A
     """The work as a Prefect flow run, its blocks as tasks."""
     from prefect import flow
 
-    from isophase.flows import embedded
+    from isophase.flows import embedded, flow_runs
     from isophase.flows.tasks import RUNNER, as_tasks
 
     embedded.start(store)
 
     @flow(name=name, flow_run_name=lambda: run_name, task_runner=RUNNER, persist_result=False)
     def run_in_flow() -> Any:
+        flow_runs.enter(store)
         return work(as_tasks("block"))
 
     return run_in_flow()

@@ -8,6 +8,7 @@ from functools import partial
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from isophase.flows import flow_runs
 from isophase.flows.cluster import Workers, cluster
 from isophase.flows.reduction import ReduceSummary, reduce_points
 from isophase.flows.tasks import as_tasks
@@ -34,5 +35,6 @@ def run_reduce(
         StoreError: Nothing is there, or nothing is done yet, or nothing of it could be reduced.
         SweepError: There is nothing to refine in stores of this kind.
     """
+    flow_runs.enter(store)
     connect = partial(cluster, scheduler, workers, performance_report)
     return reduce_points(store, connect, as_tasks("reduce"), refine)

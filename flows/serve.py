@@ -9,20 +9,25 @@ cron = "0 2 * * *"             # five fields, in UTC; or interval = 3600, in sec
 """
 
 import asyncio
+import contextlib
 import inspect
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 from prefect import Flow
 from prefect import serve as serve_deployments
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.exceptions import ObjectNotFound
 from prefect.server.schemas.schedules import CronSchedule as ServerCronSchedule
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, create_model
 
+from isophase.flows.flow_runs import close_dead_runs
 from isophase.flows.reduce import run_reduce
 from isophase.flows.study import run_study
 from isophase.flows.sweep import run_sweep
@@ -42,7 +47,17 @@ def serve(served: list[RunnerDeployment]) -> None:
     for deployment in served:
         due = "; ".join(_when(schedule.schedule) for schedule in deployment.schedules or []) or "by hand"
         print(f"{deployment.flow_name}/{deployment.name}: {due}, into {deployment.parameters['store']}", flush=True)
+    close_dead_runs(_registered(served))
     serve_deployments(*served, print_starting_message=False)
+
+
+def _registered(served: list[RunnerDeployment]) -> Iterator[tuple[UUID, str]]:
+    """Those of the deployments that were served before: their numbers and stores."""
+    with get_client(sync_client=True) as client:
+        for deployment in served:
+            with contextlib.suppress(ObjectNotFound):
+                known = client.read_deployment_by_name(f"{deployment.flow_name}/{deployment.name}")
+                yield known.id, deployment.parameters["store"]
 
 
 def _when(schedule: Any) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from isophase.flows import artifacts
+from isophase.flows import artifacts, flow_runs
 from isophase.flows.cluster import Workers
 from isophase.flows.points import SweepSummary
 from isophase.flows.reduce import run_reduce
@@ -58,6 +58,7 @@ def run_study(
     Raises:
         SweepError, StoreError, ClusterError: As the flows ``sweep`` and ``reduce`` do.
     """
+    flow_runs.enter(store)
     of_reduction = None
     if performance_report is not None:
         path = Path(performance_report)

@@ -6,6 +6,7 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
+from isophase.flows import flow_runs
 from isophase.flows.cluster import Workers, cluster
 from isophase.flows.points import SweepSummary, run_points
 from isophase.flows.tasks import RUNNER, as_tasks
@@ -38,5 +39,6 @@ def run_sweep(
     Raises:
         SweepError, StoreError, ClusterError: Before or instead of work that cannot be done.
     """
+    flow_runs.enter(store)
     connect = partial(cluster, scheduler, workers, performance_report)
     return run_points(sweep, store, connect, as_tasks("block"), retry_failed, more_seeds)

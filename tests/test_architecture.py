@@ -22,7 +22,7 @@ FOREIGN = {
     "analysis": {"prefect", "distributed"},
 }
 
-ARROWS, NAMES = 48, 162
+ARROWS, NAMES = 50, 165
 SCIENCE = ("isophase.kernels", "isophase.analysis.lattices", "isophase.analysis.networks")
 ENTRY_POINTS = {
     "flows/api.py: run",

@@ -35,7 +35,7 @@ from isophase.sweeps.store import (
     write_summaries,
 )
 from isophase.sweeps.store.location import _ObjectStore
-from isophase.sweeps.store.lock import _process
+from isophase.sweeps.store.lock import this_process
 from isophase.sweeps.sweep import parse
 from tests.serial import run_serially
 
@@ -211,7 +211,7 @@ def test_a_second_writer_of_an_object_store_is_refused_until_the_first_ends_or_f
         exclusive(location).__enter__()
     killed = subprocess.Popen(["true"])
     killed.wait()
-    here = _process() | {"pid": killed.pid}
+    here = this_process() | {"pid": killed.pid}
     bucket.put(".writer", json.dumps(here).encode())
     with exclusive(location):
         assert writer(bucket)["pid"] == os.getpid()

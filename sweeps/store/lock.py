@@ -83,7 +83,7 @@ def _only_writer(location: str) -> Iterator[None]:
     writer that finds another's name there later has lost the store, and :meth:`SweepStore.flush` refuses.
     """
     objects = zarr_store(location).store
-    ours = json.dumps({**_process(), "id": uuid.uuid4().hex}).encode()
+    ours = json.dumps({**this_process(), "id": uuid.uuid4().hex}).encode()
     with one_line(location, "written"):
         if _fresh_writer(objects):
             raise _taken(location, objects)
@@ -129,7 +129,7 @@ def check_writer(location: str) -> None:
         raise StoreError(f"store {location}: another run has taken it over; run it again to go on")
 
 
-def _process() -> dict[str, Any]:
+def this_process() -> dict[str, Any]:
     """This process, and the machine whose process numbers it is counted by: a container counts its own."""
     machine = ""
     with contextlib.suppress(OSError):  # of Linux
@@ -159,7 +159,7 @@ def _fresh_writer(objects: Any) -> bool:
         written = objects.head(WRITER)["last_modified"]
     except FileNotFoundError:
         return False
-    name, own = _named(objects), _process()
+    name, own = _named(objects), this_process()
     if own["machine"] and name.get("machine") == own["machine"] and not psutil.pid_exists(name.get("pid", -1)):
         return False  # killed on this machine: nobody to wait for
     return datetime.datetime.now(datetime.UTC) - written < datetime.timedelta(seconds=STALE_SECONDS)

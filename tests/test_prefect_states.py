@@ -1,0 +1,126 @@
+"""Prefect is told how every run ends: by a signal at once, by a kill as soon as the store or deployment runs again."""
+
+import contextlib
+import os
+import signal
+import subprocess
+
+import httpx
+import psutil
+import pytest
+
+from tests.test_command_line import command, write_sweep
+from tests.test_serve import a_server, as_the_readme_says, wait_for, write
+
+SECONDS = 60  # that a busy machine may take; the server itself keeps the place of a dead run for 300
+OPEN = {"PENDING", "RUNNING", "CANCELLING"}
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory):
+    """What a Prefect server holds: ``ask("flow_runs")``. Processes that are started here use that server."""
+    folder = tmp_path_factory.mktemp("server")
+    with pytest.MonkeyPatch.context() as patch, a_server(folder, patch, as_the_readme_says):
+        auth = (folder / "auth").read_text().strip()
+        patch.setenv("PREFECT_API_AUTH_STRING", auth)
+
+        def ask(what, **question):
+            answer = httpx.post(
+                f"{os.environ['PREFECT_API_URL']}/{what}/filter", json=question, auth=tuple(auth.split(":")), timeout=20
+            )
+            answer.raise_for_status()
+            return answer.json()
+
+        yield ask
+
+
+@contextlib.contextmanager
+def started(log, *arguments):
+    """A command in a process that no outer nohup shields; nothing of it is left."""
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command(*arguments), stdout=output, stderr=output, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        kill(process)
+
+
+def kill(process):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+    process.wait()
+
+
+def runs_of(ask, location):
+    return {run["id"]: run for run in ask("flow_runs") if run["parameters"].get("store") == location}
+
+
+def open_tasks(ask, flow_run):
+    found = ask("task_runs", flow_runs={"id": {"any_": [flow_run]}})
+    return [task for task in found if task["state_type"] in OPEN]
+
+
+def running(ask, location, but=()):
+    """The flow run of a store, beside others, that has tasks running."""
+    for number, run in runs_of(ask, location).items():
+        tasks = open_tasks(ask, number) if number not in but and run["state_type"] == "RUNNING" else []
+        if any(task["state_type"] == "RUNNING" for task in tasks):
+            return number
+    return None
+
+
+def wait_until_running(ask, location, process, log, but=()):
+    def look():
+        assert process.poll() is None, log.read_text()
+        return running(ask, location, but)
+
+    wait_for(look, SECONDS)
+    return running(ask, location, but)
+
+
+def test_a_run_that_a_signal_ends_is_closed_at_once_and_a_killed_one_by_the_next(tmp_path, ask):
+    sweep = write_sweep(tmp_path / "long.toml", size=64, seeds=200, t_end=300.0)
+    location, log = str(tmp_path / "s.zarr"), tmp_path / "log"
+    run = ("run", sweep, "--store", location, "--workers", 1)
+    with started(log, *run) as process:
+        killed = wait_until_running(ask, location, process, log)
+        kill(process)
+    assert runs_of(ask, location)[killed]["state_type"] == "RUNNING"
+    ended = {killed}
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        with started(log, *run) as process:
+            this = wait_until_running(ask, location, process, log, ended)
+            before = runs_of(ask, location)
+            assert before[killed]["state"]["type"] == "CRASHED"
+            assert before[killed]["state"]["message"] == "its process was killed"
+            assert not open_tasks(ask, killed)
+            if number == signal.SIGTERM:
+                assert "its process was killed; it is closed in Prefect" in log.read_text()
+                # another flow run of the store, which is refused, leaves the one that lives alone
+                assert subprocess.run(command("reduce", location), capture_output=True, check=False).returncode == 3
+                assert runs_of(ask, location)[this]["state_type"] == "RUNNING"
+            process.send_signal(number)
+            assert process.wait(SECONDS) == 130, log.read_text()
+        assert runs_of(ask, location)[this]["state_type"] == "CRASHED", number
+        assert not open_tasks(ask, this)
+        ended.add(this)
+
+
+def test_a_deployment_runs_again_as_soon_as_it_is_served_after_a_kill(tmp_path, ask):
+    sweep = write_sweep(tmp_path / "long.toml", size=64, seeds=200, t_end=300.0)
+    location, log = str(tmp_path / "s.zarr"), tmp_path / "log"
+    table = f"[often]\nflow = 'sweep'\nsweep = '{sweep}'\nstore = '{location}'\nworkers = 1\ninterval = 5\n"
+    serve = ("serve", write(tmp_path / "d.toml", table))
+    with started(log, *serve) as process:
+        killed = wait_until_running(ask, location, process, log)
+        kill(process)
+    assert runs_of(ask, location)[killed]["state_type"] == "RUNNING"
+    with started(log, *serve) as process:
+        wait_until_running(ask, location, process, log, {killed})
+    assert runs_of(ask, location)[killed]["state"]["type"] == "CRASHED"
+    assert not open_tasks(ask, killed)
