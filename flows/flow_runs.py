@@ -47,8 +47,8 @@ def enter(store: str) -> None:
     interrupt.last_words = _close_own
     _own.append(run.id)
     with get_client(sync_client=True) as client:
-        client.update_flow_run(run.id, tags=sorted({*run.tags, _tag(location)}))
         client.update_flow_run_labels(run.id, {f"isophase.{key}": value for key, value in _mark().items()})
+        client.update_flow_run(run.id, tags=sorted({*run.tags, _tag(location)}))
         runs = _open_runs(client, flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[_tag(location)])))
         _close_dead(client, location, (other for other in runs if other.id not in _own))
 

@@ -33,7 +33,7 @@ def hidden(tmp_path):
 
 
 def attack(processes, folders, marker):
-    """What a stranger gets of some processes; the embedded Prefect server has tests of its own."""
+    """What a stranger gets of some processes but the embedded Prefect server, which :func:`ask_as_nobody` asks."""
     listening = {
         connection.laddr.port
         for process in processes
@@ -53,6 +53,23 @@ def attack(processes, folders, marker):
     told = json.loads(answer.stdout.splitlines()[-1])
     assert told["seen"] == sorted(listening)  # finding them is no art
     return told
+
+
+ASK = """
+import json, sys, httpx
+from tests.stranger import become_nobody
+address, questions = json.loads(sys.argv[1])
+with httpx.Client(base_url=address, trust_env=False, timeout=60) as client:
+    become_nobody()
+    answers = [client.request(method, path, headers=headers) for method, path, headers in questions]
+print(json.dumps([[a.status_code, a.headers.get("access-control-allow-origin"), a.text] for a in answers]))
+"""
+
+
+def ask_as_nobody(address, questions):
+    """Status, allowed origin and text of what a server answers to another user."""
+    command = [sys.executable, "-c", ASK, json.dumps([address, questions])]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=200).stdout)
 
 
 @contextlib.contextmanager
@@ -88,7 +105,19 @@ def test_another_user_gets_nothing_of_a_run(hidden):
             assert link.split("/")[3] not in told_to_everybody
             assert "PRIVATE KEY" not in told_to_everybody
         told = attack(processes, [str(scratch_folder())], hidden / "marker")
+        (server,) = (process for process in processes if "embedded_process.py" in " ".join(process.cmdline()))
+        (port,) = (c.laddr.port for c in server.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
+        asked = [
+            ["GET", "/api/admin/settings", {}],
+            ["POST", "/api/flow_runs/filter", {}],
+            ["POST", "/api/deployments/filter", {"Authorization": "Basic aXNvcGhhc2U6"}],
+            ["POST", "/api/flows/filter", {"Authorization": "Basic " + "x" * 40}],
+            ["OPTIONS", "/api/flow_runs/", {"Origin": "http://a.invalid", "Access-Control-Request-Method": "POST"}],
+        ]
+        *closed, preflight = ask_as_nobody(f"http://127.0.0.1:{port}", asked)
         assert run.is_running()
+    assert closed == [[401, None, '{"exception_message":"Unauthorized"}']] * 4
+    assert preflight[:2] == [400, None]
     assert len(told["seen"]) == 6  # scheduler, two nannies, two workers, the dashboard
     assert not (hidden / "marker").exists()
     assert told["pages"] == []
