@@ -97,6 +97,8 @@ def _panels(figure: Figure) -> Iterator[tuple[Axes, np.ndarray]]:
 def _make_room(figure: Figure) -> None:
     """Enlarge a figure until what stands around its panels leaves them their share of it."""
     panels = list(_panels(figure))
+    if not panels:  # it is laid out by whoever made it
+        return
     wanted = LEAST_PANEL * figure.get_size_inches()
     for _ in range(GROWTHS):
         with warnings.catch_warnings(record=True) as said:

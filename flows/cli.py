@@ -73,7 +73,7 @@ def _cluster_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _figures_argument(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--figures", metavar="DIR", help="folder of the figures [the store's path with .figures]")
+    command.add_argument("--figures", metavar="DIR", help="folder of the figures [beside the store: NAME.figures]")
 
 
 def _add_working(commands: Any) -> None:

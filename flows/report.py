@@ -75,7 +75,7 @@ def show(report: StoreReport, figures: str | None = None) -> tuple[list[Path], i
 
     Parameters
     ----------
-    figures : folder of the figures; None: the store's path with ``.figures``, in this folder for a URL.
+    figures : folder of the figures; None: see :func:`figures_folder`.
 
     Returns
     -------
@@ -164,5 +164,7 @@ def draw(choose: Callable[[], Figures], folder: Path) -> tuple[list[Path], int]:
 
 
 def figures_folder(store: str) -> Path:
-    path = Path(store.rstrip("/").split("/")[-1]) if is_url(store) else Path(os.path.normpath(resolve(store)))
-    return path.parent / f"{path.stem or 'store'}.figures"
+    """Beside the store: ``NAME.figures`` of ``NAME.zarr``, else ``NAME-figures``; of a URL below this folder."""
+    place = Path(store.rstrip("/").replace("://", "/", 1) if is_url(store) else os.path.normpath(resolve(store)))
+    name = place.name.removesuffix(".zarr")
+    return place.parent / (f"{name or 'store'}-figures" if name == place.name else f"{name}.figures")

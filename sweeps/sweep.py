@@ -28,6 +28,7 @@ MAX_POINTS = 1_000_000  # the status of a group is held in memory by the flow, a
 MAX_GROUPS = 1000  # every group is a folder of arrays that the flow opens when it starts
 INT64 = 2**63  # integers of a grid are kept as int64
 MAX_FILE = 1_000_000  # characters of a sweep file
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # a terminal obeys them
 MAX_DOTS = 1000  # of one key in it; tomllib takes time as their square
 MAX_MESSAGE = 1000  # characters of an error that shows a value
 MAX_DEPTH = 32  # of tables and lists in a sweep file; what walks them would end in a RecursionError
@@ -267,6 +268,7 @@ def load(source: str | Path) -> Sweep:
 
 def parse(table: Mapping[str, Any], name: str = "sweep", where: str = "the sweep") -> Sweep:
     """Validate a sweep given as the table that a TOML file holds. See :func:`load`."""
+    _refuse_unprintable("name", [name, *table], where)
     unknown = set(table) - set(SECTIONS)
     if unknown:
         key = sorted(unknown)[0]
@@ -334,8 +336,11 @@ def _refuse_unprintable(key: str, value: Any, where: str) -> None:
             raise SweepError(f"{key} in {where}: nested more than {MAX_DEPTH} deep")
         if isinstance(node, int) and abs(node) >= 10**MAX_DIGITS:
             raise SweepError(f"{key} in {where}: holds an integer of more than {MAX_DIGITS:,} digits")
+        if isinstance(node, str) and (found := CONTROL.search(node)):
+            where = where if where.isprintable() else ascii(where)
+            raise SweepError(f"{key} in {where}: holds the control character {found[0]!a}; must be text of one line")
         if isinstance(node, Mapping):
-            nodes += [(inner, depth + 1) for inner in node.values()]
+            nodes += [(inner, depth + 1) for pair in node.items() for inner in pair]
         elif isinstance(node, list):
             nodes += [(inner, depth + 1) for inner in node]
 

@@ -304,9 +304,13 @@ def test_labels_are_printed_as_they_are(capsys):
     ("store", "folder"),
     [
         ("/a/b.zarr/", "/a/b.figures"),
-        ("s3://bucket/b.zarr", "b.figures"),
-        ("/a/c/..", "/a.figures"),
-        ("/", "/store.figures"),
+        ("/a/b.c", "/a/b.c-figures"),
+        ("/a/b.c.zarr", "/a/b.c.figures"),
+        ("/a/b.d", "/a/b.d-figures"),
+        ("s3://bucket/b.zarr", "s3/bucket/b.figures"),
+        ("s3://other/b.zarr/", "s3/other/b.figures"),
+        ("/a/c/..", "/a-figures"),
+        ("/", "/store-figures"),
     ],
 )
 def test_figures_have_a_folder_beside_any_store(store, folder):

@@ -16,7 +16,7 @@ from isophase.analysis.lattices.report import REPORT
 from isophase.analysis.schemes import labels_along, told_apart
 from isophase.flows.report import draw
 from isophase.sweeps.store import read
-from isophase.sweeps.sweep import parse
+from isophase.sweeps.sweep import SweepError, parse
 from tests.serial import run_serially, study_serially
 
 CLOSE = [1.5707961, 1.5707963, 1.5707965]
@@ -171,3 +171,21 @@ def test_figures_of_many_groups_are_bounded_and_say_so(tmp_path):
         figure = drawn(found[name])
         assert figure.get_suptitle() == "the first 12 of 30 groups"
         assert max(figure.get_size_inches()) < 45
+
+
+@pytest.mark.parametrize("control", ["\x1b[2J", "\x9b31m", "\u202e", "\n", "\x00", "\u2028"])
+def test_control_characters_in_a_sweep_are_refused(control):
+    fixed = {"kind": "kuramoto", "record": {"t_end": 4.0, "samples": 4}, "fixed": {"size": 4}}
+    axis = {"coupling": [1.0, 2.0]}
+    for sections in (
+        {"title": f"a{control}"},
+        {"axes": {"arm": {"label": ["a", f"b{control}"], **axis}}},
+        {"axes": {f"arm{control}": {"label": ["a", "b"], **axis}}},
+        {f"key{control}": 1},
+    ):
+        with pytest.raises(SweepError, match="holds the control character") as refused:
+            parse({"axes": axis, **fixed, **sections})
+        assert str(refused.value).isprintable()
+    with pytest.raises(SweepError, match="holds the control character") as refused:
+        parse({"axes": axis, **fixed}, name=f"a{control}", where=f"a{control}.toml")
+    assert str(refused.value).isprintable()
