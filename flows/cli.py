@@ -220,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.raiseExceptions = False  # nor what Prefect's log handler has to say of a server that is gone
         # 4 retries outlast an outage of 24 s; the default 5 make somebody wait for four minutes where a server is gone
         os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "4")
-    with output.kept() as streams:
+    with output.kept(obeyed=options.command == "serve") as streams:  # Prefect colours its logs
         code = _run_command(options)
         if code in (0, 1) and sys.stdout is not None:
             sys.stdout.flush()

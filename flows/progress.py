@@ -14,6 +14,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from isophase.flows.output import harmless, terminal
 from isophase.flows.threads import alongside
 
 LINE_SECONDS = 10.0
@@ -22,7 +23,7 @@ QUIET_SECONDS = 50.0  # after which something is said again
 
 
 def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(harmless(line), file=sys.stderr, flush=True)  # a live bar prints what it is given as it is
 
 
 @contextlib.contextmanager
@@ -64,7 +65,7 @@ class Meter:
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
-                console=Console(stderr=True),
+                console=Console(file=terminal()),
             )
             self._task = self._bar.add_task(title, total=total, failed="")
 

@@ -22,7 +22,7 @@ FOREIGN = {
     "analysis": {"prefect", "distributed"},
 }
 
-ARROWS, NAMES = 51, 167
+ARROWS, NAMES = 52, 168
 SCIENCE = ("isophase.kernels", "isophase.analysis.lattices", "isophase.analysis.networks")
 ENTRY_POINTS = {
     "flows/api.py: run",

@@ -1,5 +1,6 @@
 """Every table, label and name is the user's text: labels tell schemes apart, axes increase, nothing is left out."""
 
+import json
 import subprocess
 import sys
 import warnings
@@ -10,13 +11,16 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import isophase
+from isophase.analysis import tables
 from isophase.analysis.base import Summaries
 from isophase.analysis.drawing import drawn
 from isophase.analysis.lattices.report import REPORT
 from isophase.analysis.schemes import labels_along, told_apart
+from isophase.flows.formats import FORMATS
+from isophase.flows.output import harmless
 from isophase.flows.report import draw
 from isophase.sweeps.store import read
-from isophase.sweeps.sweep import SweepError, parse
+from isophase.sweeps.sweep import CONTROL, SweepError, parse
 from tests.serial import run_serially, study_serially
 
 CLOSE = [1.5707961, 1.5707963, 1.5707965]
@@ -189,3 +193,41 @@ def test_control_characters_in_a_sweep_are_refused(control):
     with pytest.raises(SweepError, match="holds the control character") as refused:
         parse({"axes": axis, **fixed}, name=f"a{control}", where=f"a{control}.toml")
     assert str(refused.value).isprintable()
+
+
+EVIL = """
+import isophase
+
+@isophase.point(dims={"x": []})
+def evil(*, r: float):
+    if r > 1:
+        raise RuntimeError("\\x1b]0;owned\\x07\\x9b31m\\u202e\\r of r")
+    return {"x": r}
+"""
+
+
+def test_what_a_terminal_would_obey_is_shown_wherever_a_store_is(tmp_path):
+    """With errors of points as an example; tables too."""
+    (tmp_path / "mine.py").write_text(EVIL)
+    (tmp_path / "map.toml").write_text('kind = "mine:evil"\naxes.r = [1.0, 2.0]\n')
+    command = [sys.executable, "-m", "isophase.flows.cli"]
+    for arguments in (["run", "map.toml", "--store", "s.zarr", "--workers", "1"], ["status", "s.zarr"]):
+        answer = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, check=False, timeout=250)
+        assert answer.returncode == 1, answer.stderr
+        printed = (answer.stdout + answer.stderr).decode()
+        assert CONTROL.search(printed.replace("\n", "").replace("\t", "")) is None
+    assert r"\u001b]0;owned\u0007\u009b31m\u202e\u000d of r" in printed
+    table = tables.Table("t", "of \x1b[2J others", [tables.Column("a", "a")], [["\x9bA"]])
+    shown = json.loads(harmless(FORMATS["json"]([table])))
+    assert (shown[0]["title"], shown[0]["rows"]) == (table.title, [{"a": "\x9bA"}])
+
+
+@pytest.mark.parametrize("command", ["run", "serve"])
+def test_a_progress_bar_and_the_logs_of_prefect_may_move_the_cursor(command):
+    script = (
+        "import sys; from isophase.flows import output\n"
+        f"with output.kept(obeyed={command == 'serve'}):\n"
+        "    output.terminal().write('\\x1b[1A'); print('\\x1b[1B', file=sys.stderr)"
+    )
+    told = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, check=True).stderr
+    assert told == ("\x1b[1A\x1b[1B\n" if command == "serve" else "\x1b[1A\\u001b[1B\n")
