@@ -80,6 +80,7 @@ def steady(summaries: Mapping[str, xr.Dataset]) -> Figure:
     crowded = len(labels) > 4 or max(map(len, labels), default=0) > MAX_LEVEL
     axes.set_xticks(range(len(labels)), labels, rotation=35 if crowded else 0, ha="right" if crowded else "center")
     axes.set(
+        xlim=(-0.6, len(labels) - 0.4),
         ylabel=SPACINGS,
         title="last half of the run ± standard error\nopen: not shown to be steady; arrow: longer than L/2",
     )
