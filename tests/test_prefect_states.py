@@ -12,7 +12,8 @@ import pytest
 from tests.test_command_line import command, write_sweep
 from tests.test_serve import a_server, as_the_readme_says, wait_for, write
 
-SECONDS = 60  # that a busy machine may take; the server itself keeps the place of a dead run for 300
+SECONDS = 120  # that a busy machine may take; the server itself keeps the place of a dead run for 300
+pytestmark = pytest.mark.timeout(900)
 OPEN = {"PENDING", "RUNNING", "CANCELLING"}
 
 
@@ -36,12 +37,9 @@ def ask(tmp_path_factory):
 
 @contextlib.contextmanager
 def started(log, *arguments):
-    """A command in a process that no outer nohup shields; nothing of it is left."""
+    """A command in a process; nothing of it is left."""
     with log.open("w") as output:
-        process = subprocess.Popen(
-            command(*arguments), stdout=output, stderr=output, start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-        )  # fmt: skip
+        process = subprocess.Popen(command(*arguments), stdout=output, stderr=output, start_new_session=True)
     try:
         yield process
     finally:
