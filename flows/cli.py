@@ -335,7 +335,7 @@ def _reduce(options: argparse.Namespace) -> int:
 
     store = resolve(options.store)
     stored_sweep(store)
-    _check_places(options.scheduler, options.figures, options.performance_report)
+    _check_places(options.scheduler, _figures(options, store), options.performance_report)
     from isophase.flows import embedded
     from isophase.flows.reduce import run_reduce
     from isophase.flows.report import report_of, show
@@ -344,6 +344,12 @@ def _reduce(options: argparse.Namespace) -> int:
     summary = run_reduce(store, options.scheduler, options.workers, options.performance_report, options.refine)
     _, failed = show(report_of(store), options.figures)
     return _left_out(len(summary.failures), failed)
+
+
+def _figures(options: argparse.Namespace, store: str) -> str:
+    from isophase.flows.report import figures_folder
+
+    return options.figures or str(figures_folder(store))
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -373,7 +379,7 @@ def _study(options: argparse.Namespace) -> int:
     sweep = load(options.sweep)
     store = resolve(options.store or default_store(sweep.name))
     _check_store(sweep, store)
-    _check_places(options.scheduler, options.figures, options.performance_report)
+    _check_places(options.scheduler, _figures(options, store), options.performance_report)
     from isophase.flows import embedded
     from isophase.flows.study import run_study
 

@@ -225,10 +225,12 @@ def test_a_scheduler_elsewhere_runs_the_points(tmp_path):
         (("run", "SWEEP", "--workers", "0"), 2, ["--workers", "at least 1"]),
         (("run", "SWEEP", "--workers", "abc"), 2, ["--workers", "'abc'", "whole number"]),
         (("study", "SWEEP", "--store", "STORE", "--figures", "/proc/none"), 2, ["figures /proc/none"]),
+        (("study", "SWEEP", "--store", f"{'n' * 250}.zarr"), 2, [".figures: cannot be written", "too long"]),
         (("show", "quickstat"), 2, ["quickstat"]),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_an_exit_code(tmp_path, arguments, code, names):
+def test_what_cannot_be_done_is_one_line_and_an_exit_code(tmp_path, monkeypatch, arguments, code, names):
+    monkeypatch.chdir(tmp_path)
     sweep = write_sweep(tmp_path / "small.toml")
     filled = [{"SWEEP": sweep, "STORE": tmp_path / "s.zarr"}.get(argument, argument) for argument in arguments]
     answer = run(*filled)
