@@ -360,3 +360,15 @@ def test_a_store_of_anything_is_read_or_named_in_one_line(tmp_path_factory, soun
         assert location in lines[0] or " in the sweep" in lines[0]
         assert time.monotonic() - started < LONGEST
     assert [path.name for path in folder.iterdir()] == ["s.zarr"]
+
+
+@pytest.mark.parametrize("shard", [[{"a": 1}, 1], [1], [0, 1], 3, [True, 1], ["1", 1]])
+def test_a_group_whose_shards_have_no_shape_is_named(tmp_path, sound_store, shard):
+    location = tmp_path / "s.zarr"
+    shutil.copytree(sound_store, location)
+    file = location / "square-3" / "zarr.json"
+    metadata = json.loads(file.read_text())
+    metadata["attributes"]["shard"] = json.dumps(shard)
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(StoreError, match=r"s\.zarr: square-3/zarr\.json is damaged or missing"):
+        run_serially(str(location), parse(STORED))

@@ -51,7 +51,7 @@ def prepare_group(
         stored = [Axis.from_json(axis) for axis in json.loads(str(node.attrs["axes"]))]
         axes = tuple(have.union(more) for have, more in zip(stored, wanted.axes, strict=True))
         group = dataclasses.replace(wanted, axes=axes)
-        shard = tuple(json.loads(str(node.attrs["shard"])))
+        shard = stored_shard(node)
     else:
         shard = shard_shape(group)
     coordinates = _coordinates(group)
@@ -158,6 +158,20 @@ def _coordinates(group: Group) -> dict[str, tuple[tuple[str, ...], Any, dict[str
 def _parameter_attrs(group: Group, parameter: str) -> dict[str, Any]:
     known = group.kind.parameters.model_fields.get(parameter)
     return {"long_name": known.description} if known is not None and known.description else {}
+
+
+def stored_shard(node: zarr.Group) -> tuple[int, ...]:
+    """The shape of a group's shards, in points, as its attributes hold it.
+
+    Raises
+    ------
+    ValueError : they hold something else.
+    """
+    shard = json.loads(str(node.attrs["shard"]))
+    number = len(json.loads(str(node.attrs["axes"])))
+    if not isinstance(shard, list) or len(shard) != number or not all(type(n) is int and n > 0 for n in shard):
+        raise ValueError(f"shard={shard!r} of {node.path}: must be {number} whole numbers above 0")
+    return tuple(shard)
 
 
 def _bookkeeping_chunk(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ import zarr
 from zarr.core.sync import sync
 
 from isophase.sweeps.kinds.base import scalars_of
-from isophase.sweeps.store.layout import WHOLE, Shard, chunk_keys, member, prepare_group, region_of
+from isophase.sweeps.store.layout import WHOLE, Shard, chunk_keys, member, prepare_group, region_of, stored_shard
 from isophase.sweeps.store.location import (
     PARTIAL,
     StoreError,
@@ -322,8 +322,7 @@ def read(location: str, writable: bool = False) -> SweepStore:
             if "axes" in node.attrs:
                 refuse_missing(location, node)
                 group = stored_group(definition, name, node)
-                shard = tuple(json.loads(str(node.attrs["shard"])))
-                groups[name] = GroupStore(location, group, node, shard, kept_of(node))
+                groups[name] = GroupStore(location, group, node, stored_shard(node), kept_of(node))
         return SweepStore(location, root, groups)
 
 
