@@ -68,6 +68,7 @@ def test_as_prefect_tasks_the_failed_block_is_failed_and_the_others_are_cancelle
     script = tmp_path / "flow.py"
     script.write_text(
         """
+import time
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
@@ -91,7 +92,12 @@ with prefect_test_harness(server_startup_timeout=120):
     except StoreError as error:
         print("error", error)
     with get_client(sync_client=True) as client:
-        runs = client.request("POST", "/task_runs/filter", json={}).json()
+        limit, ended = time.monotonic() + 60, {"FAILED", "CANCELLED"}
+        while True:  # Prefect takes states of tasks from a queue
+            runs = client.request("POST", "/task_runs/filter", json={}).json()
+            if len(runs) == 8 and all(run["state"]["type"] in ended for run in runs) or time.monotonic() > limit:
+                break
+            time.sleep(0.2)
     print("failed", len(started) == sum(run["state"]["type"] == "FAILED" for run in runs) < 8)
     print("cancelled", len(started) + sum(run["state"]["type"] == "CANCELLED" for run in runs))
 """

@@ -163,7 +163,7 @@ def test_a_function_that_is_defined_anew_is_the_new_one_on_workers_that_knew_the
 
 def test_without_prefect_nothing_of_it_is_imported_and_with_it_there_is_a_flow_run(tmp_path):
     answer = run_script(tmp_path, tmp_path / "p.zarr", text=LOGISTIC + """
-import asyncio, sys
+import asyncio, sys, time
 from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
 
@@ -174,8 +174,13 @@ with prefect_test_harness(server_startup_timeout=120):
     asyncio.run(in_a_notebook())
     isophase.reduce(sys.argv[1], workers=1, prefect=True)
     with get_client(sync_client=True) as client:
+        limit = time.monotonic() + 60
         for what in ("flow", "task"):
-            runs = client.request("POST", f"/{what}_runs/filter", json={}).json()
+            runs = []
+            while len(runs) < 2 or any(run["state"]["type"] != "COMPLETED" for run in runs):
+                # Prefect takes states of tasks from a queue
+                assert time.monotonic() < limit, runs
+                runs = client.request("POST", f"/{what}_runs/filter", json={}).json()
             print(what, [(run["name"], run["state"]["type"]) for run in runs])
 """)  # fmt: skip
     assert answer.returncode == 0, answer.stderr
