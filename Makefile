@@ -36,7 +36,7 @@ stack-test: setup
 # Kills processes, fills a small disk and makes a file system read-only, for which it has to run as root.
 failure-test: setup
 	$(LOCKED) constraints/stack.txt
-	$(BIN)/python -m pytest -s tests/failures/soak.py tests/failures/failures.py tests/failures/kills.py
+	$(BIN)/python -m pytest -s tests/failures/soak.py tests/failures/failures.py tests/failures/kills.py tests/failures/many.py
 	ISOPHASE_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_malformed.py --timeout=1800
 
 lint: setup

@@ -11,6 +11,7 @@ cron = "0 2 * * *"             # five fields, in UTC; or interval = 3600, in sec
 import asyncio
 import contextlib
 import inspect
+import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ from prefect.server.schemas.schedules import CronSchedule as ServerCronSchedule
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, create_model
 
 from isophase.flows.flow_runs import close_dead_runs
+from isophase.flows.local_cluster import scratch_folder
 from isophase.flows.reduce import run_reduce
 from isophase.flows.study import run_study
 from isophase.flows.sweep import run_sweep
@@ -48,7 +50,9 @@ def serve(served: list[RunnerDeployment]) -> None:
         due = "; ".join(_when(schedule.schedule) for schedule in deployment.schedules or []) or "by hand"
         print(f"{deployment.flow_name}/{deployment.name}: {due}, into {deployment.parameters['store']}", flush=True)
     close_dead_runs(_registered(served))
-    serve_deployments(*served, print_starting_message=False)
+    with tempfile.TemporaryDirectory(prefix="serve-", dir=scratch_folder()) as own:
+        tempfile.tempdir = own  # Prefect's runner takes a folder that is the first user's alone, and leaves one in it
+        serve_deployments(*served, print_starting_message=False)
 
 
 def _registered(served: list[RunnerDeployment]) -> Iterator[tuple[UUID, str]]:

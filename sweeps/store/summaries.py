@@ -58,8 +58,8 @@ def write_summaries(
         store = zarr_store(location)
         unpublish(store)
         _swap(location)
+        _remove(location, BESIDE)  # first, as on a full disk the metadata take the room of the old summary
         publish(store)
-        _remove(location, BESIDE)
 
 
 def _write(store: Any, group: str, summary: xr.Dataset) -> None:

@@ -4,6 +4,7 @@ soak.py here.
 """
 
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -19,9 +20,10 @@ import pytest
 import isophase
 from isophase.sweeps.store import DONE, FAILED, StoreError, SweepStore, compute_shard, read
 from isophase.sweeps.sweep import load
+from tests.damage import assert_same_contents, contents, copy_of
 from tests.failures.services import Services, free_port, wait_for
 from tests.failures.soak import assert_same_results
-from tests.serial import run_serially
+from tests.serial import reduce_serially, run_serially
 from tests.test_command_line import command, dask_workers, is_alive, long_sweep, shard_files, write_sweep
 
 pytestmark = pytest.mark.timeout(900)
@@ -83,10 +85,16 @@ def small_disk(tmp_path):
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def fill(disk):
-    with (disk / "ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"x" * 4096)
+PAGE = 4096  # bytes, by which a tmpfs gives room
+
+
+def fill(disk, but=0):
+    """Leave no more room than that many pages."""
+    with (disk / "ballast").open("wb", buffering=0) as file:
+        with contextlib.suppress(OSError):
+            while True:
+                file.write(b"x" * PAGE)
+        file.truncate(max(0, file.tell() - but * PAGE))
 
 
 def test_a_disk_that_fills_up_is_named_and_the_run_goes_on_once_there_is_room(small_disk, sweep):
@@ -108,6 +116,65 @@ def test_a_disk_that_fills_up_is_named_and_the_run_goes_on_once_there_is_room(sm
     code, _, errors = run("run", path, "--store", location, "--workers", 2)
     assert code == 0, errors
     assert_same_results(location, reference)
+
+
+def summary_of(location):
+    return {name: value for name, value in contents(location).items() if name.startswith("/summary")}
+
+
+@pytest.fixture
+def reduced(small_disk, tmp_path):
+    """On a small disk a store that was reduced, and then got more seeds: it, its summary, and what it is to come to."""
+    location, more = str(small_disk / "s.zarr"), tmp_path / "more"
+    more.mkdir()
+    path = write_sweep(tmp_path / "s.toml", size=6, seeds=3)
+    run_serially(location, load(path))
+    reduce_serially(location)
+    summary = summary_of(location)
+    run_serially(location, load(write_sweep(more / "s.toml", size=6, seeds=5)))
+    reference = copy_of(location, tmp_path / "reference.zarr")
+    reduce_serially(reference)
+    return location, summary, contents(reference)
+
+
+def test_a_reduction_that_fills_the_disk_keeps_the_old_summary_and_can_be_done_again(small_disk, tmp_path, reduced):
+    location, summary, wanted = reduced
+    line = ("reduce", location, "--workers", 1, "--figures", tmp_path / "figures")
+    process = start(*line)
+    wait_for(lambda: dask_workers(process))
+    fill(small_disk, but=60)  # a part of the new summary
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 3, errors
+    assert_one_line(errors, location, "No space left on device")
+    assert_same_contents(summary_of(location), summary)
+    code, output, errors = run("report", location, "--figures", tmp_path / "figures")
+    assert code == 0, errors
+    assert "correlation length" in output
+    (small_disk / "ballast").unlink()
+    code, _, errors = run(*line)
+    assert code == 0, errors
+    assert_same_contents(contents(location), wanted)
+
+
+def test_whatever_room_a_disk_has_a_reduction_that_fails_keeps_the_old_summary(small_disk, tmp_path, reduced):
+    """The last that is written are the store's metadata, when the new summary is in place."""
+    location, summary, wanted = reduced
+    before = copy_of(location, tmp_path / "before.zarr")
+    for room in itertools.count(40, 8):
+        copy_of(before, location)
+        fill(small_disk, but=room)
+        reason = ""
+        try:
+            reduce_serially(location)
+        except StoreError as error:
+            reason = str(error)
+        if not reason:
+            break
+        assert "No space left on device" in reason
+        assert_same_contents(summary_of(location), summary)
+        (small_disk / "ballast").unlink()
+    assert room > 80
+    assert_same_contents(contents(location), wanted)
 
 
 @pytest.mark.parametrize("when", ["before", "during"])
@@ -277,13 +344,18 @@ def test_the_bits_depend_on_no_locale_time_zone_or_hash_seed(tmp_path, locales, 
         assert code == 0, errors
 
 
+def is_working(process):
+    """Whether it has workers that have joined its scheduler."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return any(worker.net_connections("tcp") for worker in dask_workers(process))
+
+
 def test_an_interrupted_reduction_leaves_nothing_behind_and_can_be_done_again(tmp_path):
     path = write_sweep(tmp_path / "sweep.toml", size=48, seeds=4, t_end=100.0)
     location = str(tmp_path / "s.zarr")
     run_serially(location, load(path))
     process = start("reduce", location, "--workers", 1)
-    wait_for(lambda: dask_workers(process))
-    time.sleep(1.0)
+    wait_for(lambda: is_working(process))
     children = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=20)
