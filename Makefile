@@ -9,7 +9,7 @@ LOCKED := $(INSTALL) --require-hashes --requirement
 GROUPS := build dev stack bench lock
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url
 
-.PHONY: setup demo test stack-test failure-test lint format bench lock clean
+.PHONY: setup demo test stack-test failure-test failure-test-short lint format bench lock clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,11 @@ test: setup
 stack-test: setup
 	$(LOCKED) constraints/stack.txt
 	$(BIN)/python -m pytest tests/stack/stack.py
+
+# The part of failure-test that CI runs every time, in five minutes: a kill -9 of `run`, `reduce` and `reduce --refine`
+# each, disks that fill up or cannot be written, and the memory and files of 4,000 points.
+failure-test-short: setup
+	ISOPHASE_KILLS=3 ISOPHASE_POINTS=4000 $(BIN)/python -m pytest -s tests/failures/kills.py tests/failures/failures.py tests/failures/many.py -k "killed or disk or written or small_points"
 
 # Kills processes, fills a small disk and makes a file system read-only, for which it has to run as root.
 failure-test: setup

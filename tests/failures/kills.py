@@ -86,14 +86,16 @@ def test_a_killed_command_ends_with_the_same_bits_when_it_is_called_again(undist
 
 
 def kill(process, victim, chance):
-    """Kill the group of a process, it alone, or one of its workers; returns what was killed."""
+    """Kill the group of a process, it alone, or one of its workers, where it has any; returns what was killed."""
+    if process.poll() is not None:
+        return "had ended, nothing killed"
     if victim == "worker":
         with contextlib.suppress(psutil.NoSuchProcess):
             workers = dask_workers(process)
             if workers:
                 chance.choice(workers).kill()
                 return "a worker killed"
-        return "no worker yet, nothing killed"
+        victim = "flow"
     with contextlib.suppress(ProcessLookupError):
         if victim == "all":
             os.killpg(process.pid, signal.SIGKILL)
