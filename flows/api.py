@@ -10,7 +10,7 @@ import numpy as np
 from distributed import Client
 
 from isophase.flows.blocks import RunBlocks, in_threads
-from isophase.flows.cluster import cluster
+from isophase.flows.cluster import check_given, cluster
 from isophase.flows.points import SweepSummary, run_points
 from isophase.flows.reduction import ReduceSummary, reduce_points
 from isophase.flows.report import StoreReport, report_of
@@ -59,6 +59,7 @@ def run(
     sections = {"axes": axes, "fixed": fixed, "record": record, "seed": seed, "title": title}
     sweep = _sweep(target, {name: value for name, value in sections.items() if value is not None})
     location = os.fspath(store if store is not None else Path("results") / f"{sweep.name}.zarr")
+    check_given(scheduler, workers, client)
     connect = partial(cluster, scheduler, workers, client=client)
     if prefect:
         return _in_flow(
@@ -78,8 +79,8 @@ def _in_flow(name: str, run_name: str, store: str, work: Callable[[RunBlocks], A
 
     @flow(name=name, flow_run_name=lambda: run_name, task_runner=RUNNER, persist_result=False)
     def run_in_flow() -> Any:
-        flow_runs.enter(store)
-        return work(as_tasks("block"))
+        with flow_runs.entered(store):
+            return work(as_tasks("block"))
 
     return run_in_flow()
 

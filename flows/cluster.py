@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Annotated, Any
 
 import dask
@@ -40,6 +41,22 @@ CHANGE_BITS = ("isophase", "numpy", "scipy", "numba", "llvmlite", "jax", "jaxlib
 Workers = Annotated[int, Field(ge=1)] | None  # as a parameter of a flow
 
 
+def check_given(scheduler: str | None, workers: int | None, client: Client | None) -> None:
+    """Refuse what :func:`cluster` cannot use, before a store is made for it."""
+    if workers is not None and workers < 1:
+        raise SettingsError(f"workers={workers}: must be at least 1")
+    if client is None:
+        check_settings()
+        return
+    if scheduler is not None or workers is not None:
+        given = f"scheduler={scheduler!r}" if scheduler is not None else f"workers={workers}"
+        raise SettingsError(f"{given}: must not be given beside a client, which has its own workers")
+    if client.asynchronous:
+        raise SettingsError("client: is asynchronous; must be one that was made without asynchronous=True")
+    if client.status != "running":
+        raise SettingsError(f"client: is {client.status}; must be connected to a scheduler")
+
+
 @contextlib.contextmanager
 def cluster(
     scheduler: str | None = None,
@@ -64,21 +81,12 @@ def cluster(
     ClusterError : nothing answers at the address, the scheduler there has no workers and gets none, or local workers do
         not start.
     """
-    if workers is not None and workers < 1:
-        raise SettingsError(f"workers={workers}: must be at least 1")
+    check_given(scheduler, workers, client)
     if client is not None:
-        if scheduler is not None or workers is not None:
-            given = f"scheduler={scheduler!r}" if scheduler is not None else f"workers={workers}"
-            raise SettingsError(f"{given}: must not be given beside a client, which has its own workers")
-        if client.asynchronous:
-            raise SettingsError("client: is asynchronous; must be one that was made without asynchronous=True")
-        if client.status != "running":
-            raise SettingsError(f"client: is {client.status}; must be connected to a scheduler")
         _check_workers(client)
         with _reported(client, report):
             yield client
         return
-    check_settings()
     with contextlib.ExitStack() as stack:
         if scheduler is not None:
             own = stack.enter_context(_connected(scheduler))
@@ -162,6 +170,7 @@ def _reported(client: Client, path: str | None) -> Iterator[None]:
         yield
         return
     with client.as_current():  # where the report looks for its client
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         report = performance_report(filename=path)
         _asked(client, report.__aenter__)
         try:

@@ -4,7 +4,10 @@ Prefect itself sees that only where its runner lives on, and lets a lost run kee
 """
 
 import contextlib
-from collections.abc import Callable, Iterable
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from email.utils import parsedate_to_datetime
 from typing import Any
 from uuid import UUID
 
@@ -30,18 +33,25 @@ from prefect.states import Crashed
 from isophase.flows import interrupt
 from isophase.flows.errors import StoreError
 from isophase.flows.progress import say
+from isophase.flows.threads import alongside
 from isophase.sweeps.store import exclusive, resolve
 from isophase.sweeps.store.lock import this_process
 
 OPEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+BEAT_SECONDS, SILENT_SECONDS = 15.0, 60.0
+START_SECONDS = 300.0  # that a busy machine may take from Pending to Running
 AT_ONCE = 200  # runs that the server lists for one question
 _own: list[UUID] = []  # flow runs of this process that were entered
 
 
-def enter(store: str) -> None:
-    """Say in Prefect which store and which process this flow run is of, and close the dead ones of that store."""
+@contextlib.contextmanager
+def entered(store: str) -> Iterator[None]:
+    """Say in Prefect which store and which process this flow run is of, close the dead ones of that store, and let the
+    server hear of this one as long as the context lasts. Outside a flow run nothing happens.
+    """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
+        yield
         return
     run, location = context.flow_run, resolve(store)
     interrupt.last_words = _close_own
@@ -50,15 +60,42 @@ def enter(store: str) -> None:
         client.update_flow_run_labels(run.id, {f"isophase.{key}": value for key, value in _mark().items()})
         client.update_flow_run(run.id, tags=sorted({*run.tags, _tag(location)}))
         runs = _open_runs(client, flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[_tag(location)])))
-        _close_dead(client, location, (other for other in runs if other.id not in _own))
+        _close_dead(client, location, [other for other in runs if other.id not in _own])
+
+    def beat(ended: threading.Event) -> None:
+        for number in itertools.count(1):
+            if ended.wait(BEAT_SECONDS):
+                return
+            with contextlib.suppress(Exception), get_client(sync_client=True) as client:  # it may answer the next time
+                client.update_flow_run_labels(run.id, {"isophase.beat": number})
+
+    with alongside("flow-run", beat, patience=BEAT_SECONDS):
+        yield
 
 
-def close_dead_runs(deployments: Iterable[tuple[UUID, str]]) -> None:
-    """Close the dead flow runs of deployments, which are given by number and store, so that they can run again."""
+@contextlib.contextmanager
+def close_dead_runs(deployments: Iterable[tuple[UUID, str]]) -> Iterator[None]:
+    """Close the dead flow runs of deployments, which are given by number and store, so that they can run again.
+
+    Those of which this machine cannot know it are looked at again, as long as the context lasts, when the server would
+    have heard of them.
+    """
+    doubtful: dict[str, set[UUID]] = {}
     with get_client(sync_client=True) as client:
         for deployment, store in deployments:
             of_it = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
-            _close_dead(client, resolve(store), _open_runs(client, deployment_filter=of_it))
+            left = _close_dead(client, resolve(store), _open_runs(client, deployment_filter=of_it))
+            doubtful.setdefault(resolve(store), set()).update(left)
+
+    def look_again(ended: threading.Event) -> None:
+        while any(doubtful.values()) and not ended.wait(BEAT_SECONDS):
+            with contextlib.suppress(Exception), get_client(sync_client=True) as client:
+                for location, runs in doubtful.items():
+                    of_it = FlowRunFilter(id=FlowRunFilterId(any_=list(runs)))
+                    runs.intersection_update(_close_dead(client, location, _open_runs(client, flow_run_filter=of_it)))
+
+    with alongside("dead-runs", look_again, patience=BEAT_SECONDS):
+        yield
 
 
 def _tag(location: str) -> str:
@@ -83,8 +120,10 @@ def _all(read: Callable[..., list[Any]], **question: Any) -> list[Any]:
     return found
 
 
-def _close_dead(client: SyncPrefectClient, location: str, runs: Iterable[FlowRun]) -> None:
-    """Of a process of this machine it is seen whether it lives; else a run is dead where nobody writes its store."""
+def _close_dead(client: SyncPrefectClient, location: str, runs: Iterable[FlowRun]) -> set[UUID]:
+    """Of a process of this machine it is seen whether it lives; else a run is dead of which the server has heard
+    nothing for long, and whose store nobody writes. Returns the runs of which that may still come out.
+    """
     elsewhere = []
     for run in runs:
         lives = _lives(run)
@@ -93,12 +132,26 @@ def _close_dead(client: SyncPrefectClient, location: str, runs: Iterable[FlowRun
             say(f"flow run {run.name}: its process was killed; it is closed in Prefect")
         elif lives is None:
             elsewhere.append(run)
-    if not elsewhere:
-        return
-    with contextlib.suppress(StoreError), exclusive(location):
-        for run in elsewhere:
-            _close(client, run.id, "its process was lost: nobody writes its store")
-            say(f"flow run {run.name}: nobody writes its store; it is closed in Prefect")
+    silent = _silent(client, elsewhere) if elsewhere else []
+    doubtful = {run.id for run in elsewhere}
+    if silent:
+        with contextlib.suppress(StoreError), exclusive(location):
+            for run in silent:
+                _close(client, run.id, "its process was lost: nobody writes its store")
+                say(f"flow run {run.name}: nobody writes its store; it is closed in Prefect")
+                doubtful.discard(run.id)
+    return doubtful
+
+
+def _silent(client: SyncPrefectClient, runs: Iterable[FlowRun]) -> list[FlowRun]:
+    """The runs of which the server has heard nothing for so long, by its own clock, that they beat no more."""
+    now = parsedate_to_datetime(client.hello().headers["date"])
+
+    def patience(run: FlowRun) -> float:
+        has_begun = run.state_type != StateType.PENDING
+        return SILENT_SECONDS if has_begun else START_SECONDS
+
+    return [run for run in runs if run.updated is None or (now - run.updated).total_seconds() > patience(run)]
 
 
 def _lives(run: FlowRun) -> bool | None:

@@ -35,6 +35,6 @@ def run_reduce(
         StoreError: Nothing is there, or nothing is done yet, or nothing of it could be reduced.
         SweepError: There is nothing to refine in stores of this kind.
     """
-    flow_runs.enter(store)
-    connect = partial(cluster, scheduler, workers, performance_report)
-    return reduce_points(store, connect, as_tasks("reduce"), refine)
+    with flow_runs.entered(store):
+        connect = partial(cluster, scheduler, workers, performance_report)
+        return reduce_points(store, connect, as_tasks("reduce"), refine)

@@ -49,8 +49,10 @@ def serve(served: list[RunnerDeployment]) -> None:
     for deployment in served:
         due = "; ".join(_when(schedule.schedule) for schedule in deployment.schedules or []) or "by hand"
         print(f"{deployment.flow_name}/{deployment.name}: {due}, into {deployment.parameters['store']}", flush=True)
-    close_dead_runs(_registered(served))
-    with tempfile.TemporaryDirectory(prefix="serve-", dir=scratch_folder()) as own:
+    with (
+        close_dead_runs(_registered(served)),
+        tempfile.TemporaryDirectory(prefix="serve-", dir=scratch_folder()) as own,
+    ):
         tempfile.tempdir = own  # Prefect's runner takes a folder that is the first user's alone, and leaves one in it
         serve_deployments(*served, print_starting_message=False)
 

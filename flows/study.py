@@ -58,7 +58,20 @@ def run_study(
     Raises:
         SweepError, StoreError, ClusterError: As the flows ``sweep`` and ``reduce`` do.
     """
-    flow_runs.enter(store)
+    with flow_runs.entered(store):
+        return _study(sweep, store, scheduler, workers, retry_failed, figures, more_seeds, performance_report)
+
+
+def _study(
+    sweep: str,
+    store: str,
+    scheduler: str | None,
+    workers: Workers,
+    retry_failed: bool,
+    figures: str | None,
+    more_seeds: NonNegative,
+    performance_report: str | None,
+) -> StudySummary:
     of_reduction = None
     if performance_report is not None:
         path = Path(performance_report)

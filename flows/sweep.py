@@ -39,6 +39,6 @@ def run_sweep(
     Raises:
         SweepError, StoreError, ClusterError: Before or instead of work that cannot be done.
     """
-    flow_runs.enter(store)
-    connect = partial(cluster, scheduler, workers, performance_report)
-    return run_points(sweep, store, connect, as_tasks("block"), retry_failed, more_seeds)
+    with flow_runs.entered(store):
+        connect = partial(cluster, scheduler, workers, performance_report)
+        return run_points(sweep, store, connect, as_tasks("block"), retry_failed, more_seeds)

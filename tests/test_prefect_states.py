@@ -1,14 +1,17 @@
 """Prefect is told how every run ends: by a signal at once, by a kill as soon as the store or deployment runs again."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
+import time
 
 import httpx
 import psutil
 import pytest
 
+from isophase.flows.flow_runs import SILENT_SECONDS
 from tests.test_command_line import command, write_sweep
 from tests.test_serve import a_server, as_the_readme_says, wait_for, write
 
@@ -124,3 +127,44 @@ def test_a_deployment_runs_again_as_soon_as_it_is_served_after_a_kill(tmp_path, 
         wait_until_running(ask, location, process, log, {killed})
     assert runs_of(ask, location)[killed]["state"]["type"] == "CRASHED"
     assert not open_tasks(ask, killed)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can count processes as another machine does")
+def test_a_study_on_another_machine_is_left_alone_when_it_holds_no_lock_and_closed_when_nothing_is_heard_of_it(
+    tmp_path, ask
+):
+    """It is held while it prints its tables, into a full pipe that nobody reads."""
+    sweep = write_sweep(tmp_path / "small.toml", size=6, seeds=1)
+    location, log, (reading, writing) = str(tmp_path / "s.zarr"), tmp_path / "log", os.pipe()
+    os.write(writing, bytes(fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)))
+    elsewhere = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    study = command("study", sweep, "--store", location, "--workers", 1)
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*elsewhere, *study], stdout=writing, stderr=output, start_new_session=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+    os.close(writing)
+    try:
+
+        def is_printing():
+            assert process.poll() is None, log.read_text()
+            states = sorted(run["state_type"] for run in runs_of(ask, location).values())
+            return states == ["COMPLETED", "COMPLETED", "RUNNING"]
+
+        wait_for(is_printing, SECONDS)
+        (printing,) = (number for number, run in runs_of(ask, location).items() if run["state_type"] == "RUNNING")
+        time.sleep(1.5 * SILENT_SECONDS)  # it has begun that long ago, and beats
+        reduce = command("reduce", location, "--workers", 1, "--figures", tmp_path / "g")
+        assert subprocess.run(reduce, capture_output=True, check=False).returncode == 0
+        assert runs_of(ask, location)[printing]["state_type"] == "RUNNING"
+    finally:
+        kill(process)
+        os.close(reading)
+
+    def is_closed():
+        assert subprocess.run(reduce, capture_output=True, check=False).returncode == 0
+        return runs_of(ask, location)[printing]["state_type"] == "CRASHED"
+
+    wait_for(is_closed, 4 * SECONDS)
+    assert "nobody writes its store" in runs_of(ask, location)[printing]["state"]["message"]
