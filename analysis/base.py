@@ -1,12 +1,13 @@
 """The contract between a science and the flows: how a kind's points become a summary, and a summary what people see."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import xarray as xr
 from matplotlib.figure import Figure
 
+from isophase.analysis.schemes import grid_axes, labels_along
 from isophase.analysis.tables import Table
 
 Figures = dict[str, Callable[[], Figure]]
@@ -19,6 +20,16 @@ class Summaries:
 
     groups: Mapping[str, xr.Dataset]
     across: Mapping[str, xr.Dataset] = field(default_factory=dict)
+
+    def left_out(self) -> Iterator[str]:
+        """A line for each scheme that could not be reduced, and stands in no table and no figure."""
+        for name, summary in self.groups.items():
+            if "reduction_error" not in summary:
+                continue
+            errors, dims = summary["reduction_error"], grid_axes(summary)
+            for label, error in zip(labels_along(summary, dims), errors.transpose(*dims).values.ravel(), strict=True):
+                if error:
+                    yield f"{name}: {label or 'its one scheme'}: {error}"
 
 
 @dataclass(frozen=True)

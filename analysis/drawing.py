@@ -5,6 +5,7 @@ import itertools
 import math
 import re
 import textwrap
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,8 +15,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter, LogFormatterMathtext
 
+from isophase.analysis.fonts import FONT, code_point, fonts_with, lacking, spelled
 from isophase.analysis.schemes import number_of, others, schemes
 
 STYLE: dict[Any, Any] = {
@@ -38,7 +41,7 @@ PANELS_PER_ROW = 3
 MAX_PANELS = 12  # or rows of them
 LEAST_PANEL = 0.5  # of its share of the figure, in width and in height
 LEGEND_LINE = 40  # characters
-CHARACTER = 0.6  # width of one, as a share of the size of its font
+CHARACTER = 0.6  # width of one, as a share of the size of its font; of a wide one of East Asia 1
 POWERS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
@@ -52,28 +55,43 @@ def style() -> Iterator[None]:
 
 
 def drawn(function: Callable[[], Figure]) -> Figure:
-    """The figure of a function in our style, its long text in lines, and as large as its panels need."""
+    """The figure of a function in our style, its long text in lines, its letters from fonts that have them, and as
+    large as its panels need."""
     with style():
         figure = function()
+        letters = lacking("".join(text.get_text() for text in _texts(figure)))
+        fonts, unknown = fonts_with(letters) if letters else ((), frozenset())
+        for text in _texts(figure) if unknown else ():
+            text.set_text(spelled(text.get_text(), unknown))
         for axes in figure.axes:
-            _wrap_ticks(axes)
+            _wrap_ticks(axes, unknown)
         for axes, count in _panels(figure):
             _wrap_labels(axes, *(figure.get_size_inches() / count))
         for shown in (*figure.legends, *filter(None, (axes.get_legend() for axes in figure.axes))):
             for text in shown.get_texts():
                 text.set_text(_lines(text.get_text(), LEGEND_LINE))
+        if unknown:
+            say(figure, f"letters that no installed font has stand as {code_point(min(unknown))}")
+        for text in _texts(figure) if fonts else ():
+            if lacking(text.get_text()):
+                text.set_fontfamily([FONT, *fonts])
         _make_room(figure)
         return figure
 
 
-def _wrap_ticks(axes: Axes) -> None:
+def _texts(figure: Figure) -> list[Text]:
+    return [text for text in figure.findobj(Text) if isinstance(text, Text)]
+
+
+def _wrap_ticks(axes: Axes, unknown: frozenset[str]) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
             axis.set_major_formatter(_Powers(axis.get_major_formatter()))
         if isinstance(axis.get_minor_formatter(), LogFormatterMathtext):
             axis.set_minor_formatter(_Powers(axis.get_minor_formatter()))
         if isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter):  # as set_xticks leaves them
-            axis.set_ticklabels([_lines(text.get_text(), LEGEND_LINE) for text in axis.get_ticklabels()])
+            texts = [spelled(text.get_text(), unknown) for text in axis.get_ticklabels()]  # as the formatter has them
+            axis.set_ticklabels([_lines(text, LEGEND_LINE) for text in texts])
 
 
 def _wrap_labels(axes: Axes, width: float, height: float) -> None:
@@ -82,6 +100,8 @@ def _wrap_labels(axes: Axes, width: float, height: float) -> None:
 
 
 def _lines(text: str, characters: int) -> str:
+    if any(unicodedata.east_asian_width(letter) in "WF" for letter in text):
+        characters = max(1, int(CHARACTER * characters))
     whole = (textwrap.fill(line, characters, break_on_hyphens=False) for line in text.split("\n"))
     return "\n".join(whole) if max(map(len, text.split("\n"))) > characters else text
 
@@ -169,10 +189,15 @@ def first_schemes(figure: Figure, summary: xr.Dataset, without: str, most: int) 
 
 
 def say_first(figure: Figure, drawn: int, number: int, what: str) -> None:
-    """Say above a figure that it shows the first few of something alone; who draws it prints that too."""
+    """Say above a figure that it shows the first few of something alone."""
+    if drawn < number:
+        say(figure, f"the first {drawn} of {number} {what}")
+
+
+def say(figure: Figure, line: str) -> None:
+    """Say above a figure what of it is not as somebody expects; who draws it prints that too."""
     lines = figure.get_suptitle().splitlines()
-    line = f"the first {drawn} of {number} {what}"
-    if drawn < number and line not in lines:
+    if line not in lines:
         figure.suptitle("\n".join([*lines, line]), fontsize=9)
 
 

@@ -6,9 +6,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from isophase.analysis.tables import Table
-from isophase.flows.formats import markdown
+from isophase.flows.formats import markdown, of_markdown
 from isophase.flows.threads import alongside
 from isophase.sweeps.store import is_url
 
@@ -49,8 +50,8 @@ def link(name: str, target: str, description: str) -> None:
     if _in_flow_run():
         from prefect.artifacts import create_link_artifact
 
-        url = target if is_url(target) else Path(target).absolute().as_uri()
-        create_link_artifact(url, link_text=target, key=_key(name), description=description)
+        url = quote(target, safe=":/") if is_url(target) else Path(target).absolute().as_uri()
+        create_link_artifact(url, link_text=of_markdown(target), key=_key(name), description=description)
 
 
 def table(table: Table) -> None:
@@ -62,5 +63,5 @@ def table(table: Table) -> None:
 
 
 def _key(text: str) -> str:
-    """Prefect's keys are of lower-case letters, digits and dashes."""
-    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
+    """Prefect's keys are of lower-case letters, digits and dashes; other letters stand as their code points."""
+    return re.sub("[^a-z0-9]+", "-", text.lower().encode("unicode_escape").decode()).strip("-")

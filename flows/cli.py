@@ -1,6 +1,7 @@
 """The command line: ``isophase``. It turns arguments into flow runs, and errors into one line and an exit code."""
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -312,8 +313,8 @@ def _run(options: argparse.Namespace) -> int:
         say_lost(results, damages)
         print(f"nothing left to run; store {store}: {sweep.n_points - failed:,} done, {failed:,} failed, 0 pending")
         return 1 if failed or damages else 0
-    _check_store(sweep, store)
     _check_places(options.scheduler, report=options.performance_report)
+    _check_store(sweep, store)
     from isophase.flows import embedded
     from isophase.flows.sweep import run_sweep
 
@@ -353,16 +354,17 @@ def _figures(options: argparse.Namespace, store: str) -> str:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from isophase.flows.report import print_tables, report_of, show
+    from isophase.flows.report import print_tables, report_of, say_left_out, show
 
     report = report_of(options.store)
+    left_out = say_left_out(report.left_out)
     if options.format != "terminal":
         print_tables(list(report.tables.values()), options.format)
-        return 0
+        return _left_out(left_out, 0)
     if options.figures is not None:
         _check_folder("figures", Path(options.figures))
     _, failed = show(report, options.figures)
-    return _left_out(0, failed)
+    return _left_out(left_out, failed)
 
 
 def _left_out(parts: int, figures: int) -> int:
@@ -378,8 +380,8 @@ def _study(options: argparse.Namespace) -> int:
 
     sweep = load(options.sweep)
     store = resolve(options.store or default_store(sweep.name))
-    _check_store(sweep, store)
     _check_places(options.scheduler, _figures(options, store), options.performance_report)
+    _check_store(sweep, store)
     from isophase.flows import embedded
     from isophase.flows.study import run_study
 
@@ -402,8 +404,8 @@ def _study(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from isophase.flows.report import compare
 
-    _, failed = compare(options.stores, options.figures)
-    return _left_out(0, failed)
+    _, left_out, failed = compare(options.stores, options.figures)
+    return _left_out(left_out, failed)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -555,12 +557,15 @@ def _check_places(scheduler: str | None, figures: str | None = None, report: str
         _check_folder("figures", Path(figures))
     if report is not None:
         _check_folder("performance report in", Path(report).parent)
+    from isophase.flows import embedded
     from isophase.flows.prefect_server import check_server, server_url
     from isophase.flows.settings import check_settings
 
     check_settings()
     if url := server_url():
         check_server(url)
+    else:
+        embedded.check()
     if scheduler is not None:
         from isophase.flows.cluster import cluster
 
@@ -572,12 +577,17 @@ def _check_folder(what: str, folder: Path) -> None:
     from isophase.flows.errors import StoreRefusedError
     from isophase.sweeps.store import unusable
 
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise StoreRefusedError(f"{what} {folder}: cannot be written: no permission")
     except OSError as error:
         raise unusable(f"{what} {folder}: cannot be written: {error}", error) from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise StoreRefusedError(f"{what} {folder}: cannot be written: no permission")
+    finally:
+        for path in made:  # whoever writes makes them again; what is refused for another reason leaves nothing
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def default_store(name: str) -> str:

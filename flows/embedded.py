@@ -14,6 +14,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -42,6 +43,7 @@ from isophase.sweeps.store import is_url, resolve
 
 HOST = "127.0.0.1"
 PROCESS = Path(__file__).with_name("embedded_process.py")
+LEAST_ROOM = 8 * 2**20  # bytes: a fresh database with what SQLite keeps beside it
 LOCKED_SECONDS = 10.0  # that somebody else may keep the database to himself
 END_SECONDS = 10.0  # that the server may take to end by itself
 CAUSE = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception)): (.+)$", re.MULTILINE)
@@ -62,7 +64,7 @@ def start(store: str) -> None:
     SettingsError : Prefect's settings, or those of a proxy, cannot be used.
     ClusterError : the server does not start; the message says why.
     """
-    reach_loopback_directly()
+    check()
     if PREFECT_API_URL.value() or not PREFECT_SERVER_EPHEMERAL_ENABLED.value():
         return
     server = SubprocessASGIServer()  # the one of this process, whoever asks
@@ -86,6 +88,13 @@ def start(store: str) -> None:
             raise ClusterError(f"Prefect's embedded server: does not start: {again}") from None
     server.server_process, server.port, server.running = process, port, True
     atexit.register(server.stop)
+
+
+def check() -> None:
+    """Refuse settings with which no embedded server can start; see :func:`start`."""
+    reach_loopback_directly()
+    if not PREFECT_API_URL.value():
+        _database()
 
 
 def _database() -> URL:
@@ -161,6 +170,8 @@ def _alone(database: URL, limit: float) -> Iterator[None]:
         return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=file.parent) as room:
+            os.posix_fallocate(room.fileno(), 0, LEAST_ROOM)
         folder = os.open(file.parent, os.O_RDONLY)
     except OSError as error:
         raise _NotStarted(str(error)) from None

@@ -5,6 +5,7 @@ import html
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from isophase.analysis.tables import Cell, Estimate, Table
+
+MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")  # an _ inside a word is none
 
 
 def terminal(tables: Sequence[Table]) -> str:
@@ -45,13 +48,15 @@ def markdown(tables: Sequence[Table]) -> str:
 
 def _in_markdown(table: Table) -> str:
     header = [column.heading for column in table.columns]
-    rows = [header, ["---"] * len(header), *table.texts()]
-    lines = ["| " + " | ".join(_of_markdown(cell) for cell in row) + " |" for row in rows]
-    return "\n".join([f"**{_of_markdown(table.title)}**", "", *lines, *(f"\n{_of_markdown(n)}" for n in table.notes)])
+    head, *rows = ["| " + " | ".join(map(of_markdown, row)) + " |" for row in (header, *table.texts())]
+    lines = [head, "|" + " --- |" * len(header), *rows]
+    return "\n".join([f"**{of_markdown(table.title)}**", "", *lines, *(f"\n{of_markdown(n)}" for n in table.notes)])
 
 
-def _of_markdown(text: str) -> str:
-    return html.escape(text, quote=False).replace("\\", "\\\\").replace("|", r"\|").replace("\n", " ")
+def of_markdown(text: str) -> str:
+    """Text as it is, none of it markup: in a cell, in a link, or on a line of its own."""
+    plain = MARKUP.sub(r"\\\g<0>", html.escape(text, quote=False).replace("\n", " "))
+    return re.sub(r"^(\s*\d*)([-+#.)])(?=[\s#-]|$)", r"\1\\\2", plain)
 
 
 def as_html(tables: Sequence[Table]) -> str:

@@ -3,7 +3,7 @@
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,11 +29,13 @@ class StoreReport:
     store : its location.
     tables : by their keys.
     choose_figures : gives ``figures``.
+    left_out : a line for each scheme that could not be reduced.
     """
 
     store: str
     tables: dict[str, Table]
     choose_figures: Callable[[], Figures]
+    left_out: tuple[str, ...] = ()
 
     @cached_property
     def figures(self) -> Figures:
@@ -58,7 +60,9 @@ def report_of(store: str | os.PathLike[str]) -> StoreReport:
     report: Report = kind_of(location).report
     summaries = _read(location)
     tables = {table.key: table for table in report.tables(summaries)}
-    return StoreReport(location, tables, lambda: report.figures(summaries, open_store(location)))
+    return StoreReport(
+        location, tables, lambda: report.figures(summaries, open_store(location)), tuple(summaries.left_out())
+    )
 
 
 def _read(location: str) -> Summaries:
@@ -91,7 +95,7 @@ def show(report: StoreReport, figures: str | None = None) -> tuple[list[Path], i
     return paths, failed
 
 
-def compare(stores: Sequence[str], figures: str) -> tuple[list[Path], int]:
+def compare(stores: Sequence[str], figures: str) -> tuple[list[Path], int, int]:
     """One set of tables and of figures of several reduced stores side by side, as rings beside Kuramoto oscillators.
 
     Parameters
@@ -101,10 +105,12 @@ def compare(stores: Sequence[str], figures: str) -> tuple[list[Path], int]:
 
     Returns
     -------
-    As :func:`show`.
+    Paths of the figures, how many schemes are left out as they could not be reduced, and how many figures as they could
+    not be drawn.
     """
-    locations = list(dict.fromkeys(resolve(store) for store in stores))
-    stems = [Path(location).stem for location in locations]
+    named = map(resolve, stores)
+    locations = list({name if is_url(name) else os.path.realpath(name): name for name in named}.values())
+    stems = [Path(location).name.removesuffix(".zarr") for location in locations]
     reports: list[Report] = [kind_of(location).report for location in locations]
     groups: dict[str, xr.Dataset] = {}
     for location, stem, report in zip(locations, stems, reports, strict=True):
@@ -118,10 +124,19 @@ def compare(stores: Sequence[str], figures: str) -> tuple[list[Path], int]:
     beside = reports[0].beside
     assert beside is not None
     print_tables(reports[0].tables(Summaries(groups)))
+    left_out = say_left_out(Summaries(groups).left_out())
     paths, failed = draw(lambda: beside(Summaries(groups)), Path(figures))
     for path in paths:
         print(f"figure  {path}")
-    return paths, failed
+    return paths, left_out, failed
+
+
+def say_left_out(lines: Iterable[str]) -> int:
+    """Say what a reduction had to leave out; returns how much that is."""
+    found = list(lines)
+    for line in found:
+        print(f"left out: {line}", file=sys.stderr)
+    return len(found)
 
 
 def print_tables(tables: Sequence[Table], form: str = "terminal") -> None:

@@ -21,6 +21,7 @@ import isophase
 from isophase.analysis.base import Summaries
 from isophase.analysis.tables import Column, Table
 from isophase.flows.cluster import ClusterError
+from isophase.sweeps.kinds.base import fitted
 from isophase.sweeps.store import StoreError, exclusive, read
 from isophase.sweeps.sweep import SweepError, parse
 from tests.serial import reduce_serially, run_serially
@@ -347,6 +348,22 @@ def test_a_kind_of_somebody_elses_is_used_by_its_name(tmp_path):
     np.testing.assert_array_equal(tree["2.0"].y, [0.0, 2.0])
     np.testing.assert_array_equal(tree["3.0"].y, [0.0, 2.0, 4.0])
     assert reduce_serially(location) == []
+
+
+def test_what_a_point_yields_beside_its_template_is_named():
+    template = xr.Dataset({"x": 0.0, "n": 0})
+    with pytest.raises(ValueError, match=r"yielded x, y, z: must be x, n: lacks n; has y, z too many$"):
+        fitted(xr.Dataset({"x": 1.0, "y": 1.0, "z": 2.0}), template)
+    with pytest.raises(ValueError, match=r"yielded nothing: must be x, n: lacks n, x$"):
+        fitted(xr.Dataset(), template)
+
+
+def test_a_function_is_not_named_like_the_group_of_summaries():
+    def summary(*, x: float):
+        return {"y": x}
+
+    with pytest.raises(ValueError, match="another name than the group"):
+        isophase.point(dims={"y": []})(summary)
 
 
 def value_of(dataset, again):

@@ -520,6 +520,24 @@ def test_phases_are_read_from_the_tree_of_the_whole_store():
     np.testing.assert_array_equal(drawn.axes[0].images[0].get_array(), groups["square-6"].phase.values[0, 0])
 
 
+@pytest.mark.parametrize("tiling", ["square", "chain"])
+def test_phases_are_of_the_first_seed_that_is_done_and_say_which(tiling):
+    fixed = LATTICE | {"tiling": tiling, "sharing": "side" if tiling == "square" else "weak"}
+    groups = {"group": group(lattice_point(TIMES), fixed, [axis("delay", [0.0, 0.03, 0.05])], seeds=3, failed=(0,))}
+    status, found = groups["group"]["status"].values, summaries(groups, REDUCTION)
+    status[1, 1] = 0  # pending
+    status[2] = 2
+    figure = shown(groups, found)[2]["phases-group"]
+    rows = [axes.get_ylabel().splitlines()[0] for axes in figure.axes if axes.images and axes.get_ylabel()]
+    assert rows == ["delay 0: seed 1", "delay 0.03: seed 2"]
+    drawn = figure.axes[0].images[0].get_array()
+    phase = groups["group"].phase.values[0, 1]
+    np.testing.assert_array_equal(drawn, phase[0] if tiling == "square" else phase[:, 0].T)
+    assert figure.get_suptitle() == "1 schemes have no finished seed"
+    status[:] = 0
+    assert shown(groups, found)[2]["phases-group"].get_suptitle() == "3 schemes have no finished seed"
+
+
 def test_one_recorded_map_of_one_ring_can_be_drawn():
     def run(scheme, seed):
         return recorded(np.full((1, 1, 1), 1.0), (5.0,))

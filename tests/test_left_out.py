@@ -41,6 +41,12 @@ def test_a_scheme_whose_data_are_damaged_is_left_out_and_the_others_are_reduced(
     assert np.isfinite(summary.order.sel(coupling=1.0)).all()
     assert summary.order.sel(coupling=0.5).isnull().all()
     assert "cannot be read" in summary.reduction_error.values[0]
+    for command in ("report", "compare"):  # whoever looks later is told as well
+        again = run(command, location, "--figures", tmp_path / command)
+        assert again.returncode == 1
+        assert "left out: " in again.stderr
+        assert ": coupling 0.5: store " in again.stderr
+        assert "left out: 1 parts of the reduction, 0 figures" in again.stderr
 
 
 def test_a_store_of_which_nothing_can_be_reduced_is_an_error(tmp_path):

@@ -436,6 +436,7 @@ def test_a_scheme_without_a_finished_seed_is_left_out_beside_others(summary, of_
     nothing = REDUCTION.summarise(summary.isel(seed=slice(0))).assign_attrs(summary.attrs)
     tables, drawn = reported(nothing, summary, of_relative)
     assert tables["bifurcations"].column("scheme")[0] == "group1"
+    assert tables["learning-phases"].notes == ("without a finished seed, and not shown: group",)
     assert {"schemes", "eigenplane", "retraining", "oscillator", "automaton-group2"} <= set(drawn)
     assert OF_NETWORKS.isdisjoint(reported(nothing)[1])
 

@@ -155,6 +155,39 @@ def test_a_small_summary_of_any_shape_has_its_table_and_its_figures(name):
         assert table.texts()[0] == ("rings", "0", *[""] * 10)
 
 
+def panels(figure):
+    return [axes for axes in figure.axes if axes.get_title()]
+
+
+def test_schemes_that_differ_in_nothing_of_their_neuron_have_panels_of_their_own():
+    axes = axis("sampling", ["random", "necklaces"]), axis("delay", [0.1, 0.1000000001]), axis("ring_size", [3, 4])
+    found = summaries(rings(*axes), REDUCTION)
+    found.groups["states-12"]["period"].loc[{"sampling": "random"}] = 7.0
+    found.groups["states-12"]["period"].loc[{"sampling": "necklaces"}] = 8.0
+    for name, figure in shown(rings(*axes), found)[2].items():
+        titles = [axes.get_title().split("\n") for axes in panels(figure)]
+        assert [title[-1] for title in titles] == ["sampling random"] * 2 + ["sampling necklaces"] * 2
+        assert [title[0] for title in titles] == ["delay 0.1 tau", "delay 0.1000000001 tau"] * 2
+        if name == "orbits-period":
+            measured = [{y for line in axes.get_lines()[1:] for y in line.get_ydata()} for axes in panels(figure)]
+            assert [7.0 in found for found in measured] == [8.0 not in found for found in measured]
+            assert [7.0 in found for found in measured] == [True, True, False, False]
+
+
+def test_rings_whose_size_and_states_go_together_share_a_panel():
+    groups = {
+        f"states-{states}": group(rings_point, RINGS | {"ring_size": size, "states": states}, [], 1, (), "rings")
+        for size, states in ((3, 8), (4, 16))
+    }
+    for figure in shown(groups)[2].values():
+        assert [axes.get_title() for axes in panels(figure)] == ["delay 0.1 tau\nv_high 0.49, v_low 0.2"]
+
+
+def test_ring_sizes_that_have_no_marker_are_said():
+    drawn = shown(rings(axis("ring_size", list(range(3, 13)))))[2]["orbits-period"]
+    assert drawn.get_suptitle() == "7 of 10 ring sizes"
+
+
 def test_schemes_that_could_not_be_reduced_are_left_out():
     groups = rings(axis("ring_size", [4, 5]))
     (summary,) = summaries(groups, REDUCTION).groups.values()

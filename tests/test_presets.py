@@ -82,7 +82,7 @@ def test_rings_and_kuramoto_oscillators_stand_side_by_side_in_one_table(tmp_path
     for store, name in zip(stores, ("growth", "kuramoto"), strict=True):
         study_serially(store, small(name))
     capsys.readouterr()
-    figures, failed = compare(stores, str(tmp_path / "compare"))
+    figures, _, failed = compare(stores, str(tmp_path / "compare"))
     assert failed == 0
     printed = capsys.readouterr().out
     assert "growth: square-6" in printed
@@ -95,8 +95,12 @@ def test_compared_stores_of_one_name_stay_apart(tmp_path, capsys):
         (tmp_path / folder).mkdir()
         study_serially(str(tmp_path / folder / "x.zarr"), small("kuramoto"))
     capsys.readouterr()
+    (tmp_path / "link.zarr").symlink_to(tmp_path / "A" / "x.zarr")
     compare([str(tmp_path / folder / "x.zarr") for folder in "AB"], str(tmp_path / "compare"))
     printed = capsys.readouterr().out
+    twice = [f"{tmp_path}/{place}" for place in ("link.zarr", "A/../A/x.zarr", "A/x.zarr", "B/x.zarr/")]
+    compare(twice, str(tmp_path / "compare"))
+    assert capsys.readouterr().out == printed  # of the same two
     for folder in "AB":
         assert f"{tmp_path / folder / 'x.zarr'}: square-8" in printed
 

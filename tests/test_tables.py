@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import math
+from html import escape
 
 import pytest
+from markdown_it import MarkdownIt
 
 from isophase.analysis.tables import Column, Estimate, Table, text, with_error
 from isophase.flows.formats import FORMATS
@@ -81,8 +83,22 @@ def test_a_table_without_rows_is_a_table(name):
 
 def test_text_of_the_user_is_no_markup():
     assert "side | <b>[red]" in FORMATS["terminal"]([TABLE])
-    assert r"side \| &lt;b&gt;[red]" in FORMATS["markdown"]([TABLE])
+    assert r"side \| &lt;b&gt;\[red\]" in FORMATS["markdown"]([TABLE])
     assert "<td>side | &lt;b&gt;[red]</td>" in FORMATS["html"]([TABLE])
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["a|b", "`x`", "*a* **b**", "_x_", "a_b", "<b>", "<script>alert(1)</script>", "- x", "1. x", "## x", "> x", "$x$",
+     "[l](javascript:x)", "![i](u)", "a\\|b", "~~x~~", "&lt;", "100 %", "---", "日本 | `"],
+)  # fmt: skip
+def test_no_label_is_markup_in_markdown(label):
+    table = Table("t", label, (Column("s", "scheme"), Column("n", "n")), ((label, 1),), (label,))
+    page = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(FORMATS["markdown"]([table]))
+    shown = escape(label)
+    assert f"<strong>{shown}</strong>" in page
+    assert f"<td>{shown}</td>\n<td>1</td>" in page
+    assert page.endswith(f"<p>{shown}</p>\n")
 
 
 def test_a_row_that_does_not_fit_its_columns_is_refused():

@@ -1,13 +1,18 @@
 """Every table, label and name is the user's text: labels tell schemes apart, axes increase, nothing is left out."""
 
+import contextlib
 import json
+import os
+import sqlite3
 import subprocess
 import sys
 import warnings
+from html import escape
 
 import numpy as np
 import pytest
 import xarray as xr
+from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
 import isophase
@@ -18,10 +23,11 @@ from isophase.analysis.lattices.report import REPORT
 from isophase.analysis.schemes import labels_along, told_apart
 from isophase.flows.formats import FORMATS
 from isophase.flows.output import harmless
-from isophase.flows.report import draw
+from isophase.flows.report import draw, figures_folder
 from isophase.sweeps.store import read
 from isophase.sweeps.sweep import CONTROL, SweepError, parse
 from tests.serial import run_serially, study_serially
+from tests.test_command_line import command, write_sweep
 
 CLOSE = [1.5707961, 1.5707963, 1.5707965]
 
@@ -210,9 +216,8 @@ def test_what_a_terminal_would_obey_is_shown_wherever_a_store_is(tmp_path):
     """With errors of points as an example; tables too."""
     (tmp_path / "mine.py").write_text(EVIL)
     (tmp_path / "map.toml").write_text('kind = "mine:evil"\naxes.r = [1.0, 2.0]\n')
-    command = [sys.executable, "-m", "isophase.flows.cli"]
     for arguments in (["run", "map.toml", "--store", "s.zarr", "--workers", "1"], ["status", "s.zarr"]):
-        answer = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, check=False, timeout=250)
+        answer = subprocess.run(command(*arguments), cwd=tmp_path, capture_output=True, check=False, timeout=250)
         assert answer.returncode == 1, answer.stderr
         printed = (answer.stdout + answer.stderr).decode()
         assert CONTROL.search(printed.replace("\n", "").replace("\t", "")) is None
@@ -231,3 +236,55 @@ def test_a_progress_bar_and_the_logs_of_prefect_may_move_the_cursor(command):
     )
     told = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, check=True).stderr
     assert told == ("\x1b[1A\x1b[1B\n" if command == "serve" else "\x1b[1A\\u001b[1B\n")
+
+
+ODD = """
+import isophase
+
+@isophase.point(dims={"größe": []}, units={"größe": "m|V"})
+def 関数(*, r: float, name: str):
+    return {"größe": r}
+"""
+NAMES = ["<b>a|b</b>", "`x`", "_日本_", "-dash", "[l](u)"]
+
+
+def test_what_prefect_keeps_of_a_study_has_keys_links_and_tables_of_odd_names(tmp_path):
+    """The store's name and the function's are text, too."""
+    (tmp_path / "mine.py").write_text(ODD)
+    (tmp_path / "日本 100%#1.toml").write_text(
+        f'kind = "mine:関数"\naxes.name = {json.dumps(NAMES)}\naxes.r = [1.0, 2.0, 3.0]\n'
+    )
+    store, study = tmp_path / "it's [a]*b(#1)? 100%.zarr", ("study", "日本 100%#1.toml", "--workers", 1)
+    answer = subprocess.run(
+        command(*study, "--store", store), cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False,
+        env=os.environ | {"PREFECT_HOME": str(tmp_path / "home")},
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    with contextlib.closing(sqlite3.connect(tmp_path / "home" / "prefect.db")) as database:
+        kept = {key: json.loads(str(data)) for key, data in database.execute("SELECT key, data FROM artifact")}
+    assert "u95a2-u6570" in kept
+    page = MarkdownIt("commonmark").enable("table")
+    page.validateLink = lambda url: True  # files of this machine too
+    links = page.render(kept["u65e5-u672c-100-1-figures"])
+    figures = store.with_suffix(".figures")
+    assert links == f'<p><a href="{figures.as_uri()}">{escape(str(figures), quote=False)}</a></p>\n'
+    table = page.render(kept["u95a2-u6570"])
+    for name in NAMES:
+        assert f"<td>{escape(name)}, r 1</td>" in table
+    assert len(list(figures.glob("*.png"))) == 1
+
+
+@pytest.mark.parametrize("name", ["-a#b%3F? 日本 {x}[y]*.v1.2'3.zarr", ".hid.den"])
+def test_a_store_of_any_name_is_run_reduced_and_reported(name, tmp_path):
+    sweep = write_sweep(tmp_path / "small.toml", size=6, seeds=1)
+    place = [f"--store={name}"]
+    for arguments in (["study", sweep, *place, "--workers", "1"], ["status", f"./{name}"], ["verify", f"./{name}"],
+                      ["report", f"./{name}"], ["run", sweep, *place]):  # fmt: skip
+        answer = subprocess.run(
+            command(*arguments), cwd=tmp_path, capture_output=True, text=True, check=False, timeout=250
+        )
+        assert answer.returncode == 0, answer.stderr
+    assert "nothing left to run" in answer.stdout
+    assert isophase.open(tmp_path / name)["summary/square-6"].sizes["private"] == 2
+    assert len(list(figures_folder(str(tmp_path / name)).glob("*.png"))) >= 4
+    assert {path.name for path in tmp_path.iterdir()} == {"small.toml", name, figures_folder(str(tmp_path / name)).name}

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -22,9 +22,11 @@ from isophase.analysis.drawing import (
     legend,
     logarithmic,
     panel_grid,
+    say,
     say_first,
 )
 from isophase.analysis.schemes import grid_axes, labels_along, number_of, parameters, schemes
+from isophase.analysis.statistics import is_flag
 
 MAX_MAPS = 6
 MAX_SCHEMES = 40  # beside one another
@@ -214,29 +216,43 @@ def sizes(finite_size: Mapping[str, xr.Dataset]) -> Figure:
 
 
 def phase_maps(dataset: xr.Dataset, times: tuple[float, ...] = ()) -> Figure:
-    """Maps of the ring phases of one group: a row per scheme (its first seed), a column per time."""
+    """Maps of the ring phases of one group: a row per scheme (its first finished seed), a column per time."""
     with mpl.rc_context({"axes.grid": False}):
-        phase = dataset[["phase"]]
-        if "seed" in phase.dims:
-            phase = phase.isel(seed=0)
-        rows = list(itertools.islice(schemes(phase), MAX_MAPS))
-        recorded = phase.time.values
+        found = [(label, one) for label, part in schemes(dataset[["phase", "status"]]) for one in _first_seed(part)]
+        rows = found[:MAX_MAPS]
+        recorded = dataset.time.values
         spaced = {int(np.abs(recorded - t).argmin()) for t in np.geomspace(recorded[0], recorded[-1], 4)}
         wanted = times or tuple(float(recorded[i]) for i in sorted(spaced))
-        flat = phase.sizes["row"] == 1  # a chain: space against time in one picture
+        flat = dataset.sizes["row"] == 1  # a chain: space against time in one picture
         columns = 1 if flat else len(wanted)
-        figure = Figure(figsize=(7 if flat else 2.1 * columns + 0.8, 2.2 * len(rows)), layout="constrained")
+        height = 2.2 * max(len(rows), 1)
+        figure = Figure(figsize=(7 if flat else 2.1 * columns + 0.8, height), layout="constrained")
+        say_first(figure, len(rows), len(found), "schemes")
+        if len(found) < number_of(dataset):
+            say(figure, f"{number_of(dataset) - len(found)} schemes have no finished seed")
+        if not rows:  # they were finished when the store was reduced
+            return figure
         panels = figure.subplots(len(rows), columns, squeeze=False)
         for row, (line, (label, part)) in enumerate(zip(panels, rows, strict=True)):
             if flat:
                 _space_and_time(line[0], part, label)
             else:
                 _maps(line, part, label, wanted, first=row == 0, last=row == len(rows) - 1)
-        say_first(figure, len(rows), number_of(phase), "schemes")
         image = panels[0, 0].images[0]
         bar = figure.colorbar(image, ax=panels, ticks=[0, np.pi, 2 * np.pi], label="phase (rad)", shrink=0.6)
         bar.ax.set_yticklabels(["0", "π", "2π"])
         return figure
+
+
+def _first_seed(part: xr.Dataset) -> Iterator[xr.Dataset]:
+    """A scheme at the first of its seeds that is done, if there is one."""
+    done = np.flatnonzero(is_flag(part["status"], "done"))
+    if done.size:
+        yield part.isel(seed=done[0]) if "seed" in part.dims else part
+
+
+def _named(label: str, part: xr.Dataset) -> str:
+    return f"{label}: seed {part['seed'].item()}" if "seed" in part.coords else label
 
 
 def _space_and_time(panel: Axes, part: xr.Dataset, label: str) -> None:
@@ -244,7 +260,7 @@ def _space_and_time(panel: Axes, part: xr.Dataset, label: str) -> None:
     end = time[-1] if len(time) > 1 else time[0] + 1  # one sample is as wide as any
     values = part["phase"].isel(row=0).transpose("col", "time").values
     panel.imshow(values, **PHASES, origin="lower", aspect="auto", extent=(time[0], end, 0, part.sizes["col"]))
-    panel.set(xlabel="time (tau)", ylabel=f"{label}\nring")
+    panel.set(xlabel="time (tau)", ylabel=f"{_named(label, part)}\nring")
 
 
 def _maps(
@@ -259,7 +275,7 @@ def _maps(
             panel.set_title(f"t = {float(at.time):.4g} tau", fontsize=9)
         if last:
             panel.set_xlabel("column of rings")
-    line[0].set_ylabel(f"{label}\nrow of rings")
+    line[0].set_ylabel(f"{_named(label, part)}\nrow of rings")
 
 
 def _steady_points(axes: Axes, x: np.ndarray, parts: list[xr.Dataset], colour: str, marker: str, label: str) -> None:

@@ -17,9 +17,22 @@ def parts(summaries: Mapping[str, xr.Dataset]) -> Iterator[tuple[str, str, xr.Da
             if not part["n_seeds"] > 0:
                 continue
             part = part.isel(seed=np.flatnonzero(part["measured"].values == 1))
-            own = label != str(summary.attrs.get("kind", "all"))
-            several = len(summaries) > 1
-            yield f"{group}: {label}" if own and several else label if own else group, group, part
+            yield _of_group(label, group, summaries), group, part
+
+
+def without_seeds(summaries: Mapping[str, xr.Dataset]) -> list[str]:
+    """Labels of the schemes none of whose seeds was measured, which :func:`parts` passes over."""
+    return [
+        _of_group(label, group, summaries)
+        for group, summary in summaries.items()
+        for label, part in schemes(summary)
+        if not part["n_seeds"] > 0
+    ]
+
+
+def _of_group(label: str, group: str, summaries: Mapping[str, xr.Dataset]) -> str:
+    own = label != str(summaries[group].attrs.get("kind", "all"))
+    return f"{group}: {label}" if own and len(summaries) > 1 else label if own else group
 
 
 def quantiles(values: xr.DataArray | np.ndarray) -> np.ndarray:

@@ -11,7 +11,14 @@ from isophase.analysis.networks.attractors import STATES as ATTRACTORS
 from isophase.analysis.networks.bifurcations import TYPES
 from isophase.analysis.networks.coincidence import OUTCOMES
 from isophase.analysis.networks.figures import figures
-from isophase.analysis.networks.finished import first_symbol, has_second_task, last_clock, parts, quantiles
+from isophase.analysis.networks.finished import (
+    first_symbol,
+    has_second_task,
+    last_clock,
+    parts,
+    quantiles,
+    without_seeds,
+)
 from isophase.analysis.networks.training import oscillates_under
 from isophase.analysis.statistics import wilson
 from isophase.analysis.tables import Cell, Column, Estimate, Table
@@ -19,6 +26,7 @@ from isophase.analysis.tables import Cell, Column, Estimate, Table
 ENTRAINED = ("entrained", *ATTRACTORS[1:])  # a fixed point of the map over a word has the input's period
 PHASES = {"ti_learned": "TI learned", "td_leaves_base": "TD leaves base", "td_halfway": "TD halfway",
           "td_transition": "TD 0.75", "td_learned": "TD 0.9", "plateau": "plateau"}  # fmt: skip
+NAMED = 5  # schemes of which nothing can be shown
 COUNTED = ("counting_rank_correlation", "counting_probe_r2", "counting_probe_error")
 
 
@@ -58,6 +66,9 @@ def learning_table(groups: Mapping[str, xr.Dataset]) -> Table:
             phases = (_spread(part[f"{prefix}{name}"]) for name in PHASES)
             rows.append((label, task, number, learned, share, *phases, final if task == list(tasks)[-1] else None))
         notes += _left_out(label, part)
+    if missing := without_seeds(groups):
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        notes.append(f"without a finished seed, and not shown: {'; '.join(missing[:NAMED])}{more}")
     title = "learning phases: median over seeds (quartiles), share with its 95 % interval"
     return Table("learning-phases", title, columns, tuple(rows), tuple(notes))
 

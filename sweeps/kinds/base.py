@@ -180,9 +180,11 @@ def fitted(outcome: Any, template: xr.Dataset) -> dict[str, np.ndarray]:
     """
     if not isinstance(outcome, xr.Dataset):
         raise TypeError(f"a point yielded {type(outcome).__name__}: must be an xarray.Dataset")
-    if names := set(outcome.data_vars) ^ set(template.data_vars):
-        wanted = ", ".join(map(str, template.data_vars))
-        raise ValueError(f"a point yielded {', '.join(map(str, outcome.data_vars))}: must be {wanted}; see {names}")
+    yielded, wanted = ({str(name): None for name in dataset.data_vars} for dataset in (outcome, template))
+    if yielded.keys() != wanted.keys():
+        lacks, more = (", ".join(sorted(a.keys() - b.keys())) for a, b in ((wanted, yielded), (yielded, wanted)))
+        wrong = "; ".join(filter(None, (lacks and f"lacks {lacks}", more and f"has {more} too many")))
+        raise ValueError(f"a point yielded {', '.join(yielded) or 'nothing'}: must be {', '.join(wanted)}: {wrong}")
     found = {}
     for name, wanted_variable in template.data_vars.items():
         have = outcome[name].variable

@@ -201,6 +201,8 @@ def _check_names(kind: FunctionKind) -> None:
     about, parameters = kind.about, set(kind.parameters.model_fields)
     if not about["dims"]:
         raise ValueError(f"dims of {kind.name}: must name what the function returns, one thing at least")
+    if kind.function.__name__ == "summary":
+        raise ValueError(f"{kind.name}: must be a function of another name than the group that keeps what was reduced")
     for name in (*about["dims"], *kind.coords):
         if not str(name).isidentifier():
             raise ValueError(f"{name!r} of {kind.name}: must be letters, digits and _")
