@@ -577,8 +577,9 @@ def _check_folder(what: str, folder: Path) -> None:
     from isophase.flows.errors import StoreRefusedError
     from isophase.sweeps.store import unusable
 
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    made: list[Path] = []
     try:
+        made += (path for path in (folder, *folder.parents) if not path.exists())
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise StoreRefusedError(f"{what} {folder}: cannot be written: no permission")
