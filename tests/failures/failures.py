@@ -26,8 +26,8 @@ from tests.failures.soak import assert_same_results
 from tests.serial import reduce_serially, run_serially
 from tests.test_command_line import command, dask_workers, is_alive, long_sweep, shard_files, write_sweep
 
-pytestmark = pytest.mark.timeout(900)
-ENOUGH_SECONDS = 180  # the rest of the points, and two calls to a server that is gone, half a minute each
+pytestmark = pytest.mark.timeout(1800)
+ENOUGH_SECONDS = 300  # the rest of the points, and two calls to a server that is gone, half a minute each
 
 
 def start(*arguments, **environment):
@@ -37,7 +37,7 @@ def start(*arguments, **environment):
     )  # fmt: skip
 
 
-def run(*arguments, timeout=240, **environment):
+def run(*arguments, timeout=600, **environment):
     process = start(*arguments, **environment)
     try:
         output, errors = process.communicate(timeout=timeout)
@@ -103,7 +103,7 @@ def test_a_disk_that_fills_up_is_named_and_the_run_goes_on_once_there_is_room(sm
     process = start("run", path, "--store", location, "--workers", 1)
     wait_for(lambda: shard_files(location))
     fill(small_disk)
-    _, errors = process.communicate(timeout=240)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 3, errors
     assert_one_line(errors, location, "No space left on device")
     (small_disk / "ballast").unlink()
@@ -143,7 +143,7 @@ def test_a_reduction_that_fills_the_disk_keeps_the_old_summary_and_can_be_done_a
     process = start(*line)
     wait_for(lambda: dask_workers(process))
     fill(small_disk, but=60)  # a part of the new summary
-    _, errors = process.communicate(timeout=240)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 3, errors
     assert_one_line(errors, location, "No space left on device")
     assert_same_contents(summary_of(location), summary)
@@ -189,7 +189,7 @@ def test_a_store_that_cannot_be_written_is_named(small_disk, sweep, when):
         process = start("run", path, "--store", location, "--workers", 1)
         wait_for(lambda: shard_files(location))
         wait_for(lambda: subprocess.run(read_only, capture_output=True, check=False).returncode == 0)
-    _, errors = process.communicate(timeout=240)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == (2 if when == "before" else 3), errors
     assert_one_line(errors, location, "annot be written", "Read-only" if when == "during" else "")
     subprocess.run(writable, check=True)

@@ -47,7 +47,7 @@ def undisturbed(tmp_path_factory):
     found, before = {}, None
     for name, arguments in {"run": ("run", sweep), "reduce": ("reduce",), "refine": ("reduce", "--refine")}.items():
         started = time.monotonic()
-        code, _, errors = run(*complete(arguments, store, folder))
+        code, _, errors = run(*complete(arguments, store, folder), timeout=600)
         assert code == 0, errors
         after = copy_of(store, folder / f"{name}.zarr")
         found[name] = arguments, before, time.monotonic() - started, contents(after)

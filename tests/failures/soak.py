@@ -17,7 +17,7 @@ from tests.serial import run_serially
 SEED = int(os.environ.get("ISOPHASE_SOAK_SEED", random.SystemRandom().randrange(10**6)))
 VICTIMS = ["worker-0", "worker-1"] * 4 + ["scheduler", "flow", "server"] * 4
 MORE_SEEDS = 60  # by which the sweep grows whenever it is complete before everything was killed
-WAIT_SECONDS = 90.0  # for the next point to be done after a kill
+WAIT_SECONDS = 300.0  # for the next point to be done after a kill, on a busy machine
 SWEEP = """
 kind = "lattice"
 seed = 5
