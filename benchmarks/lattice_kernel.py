@@ -4,7 +4,7 @@ python -m benchmarks.lattice_kernel [NEURONS]
 
 One core, lattices of 10^3 neurons to NEURONS (10^7 if not given): rings of 8 that share one neuron on each side, one
 pulse per ring at the start, delay 0.01. Compared are runs that record nothing with runs that record phases, a first
-call that compiles with one that finds the code on disk, the kernel (windows as long as the delay) with the design
+call that compiles with one that finds the code on disk, the kernel (windows about as long as the delay) with the design
 that was tried beside it (event after event, from a heap of firings that end and a queue of deliveries), and one lattice
 in one thread with the same in two. Memory is that of a fresh process.
 """

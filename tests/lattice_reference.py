@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 TOGETHER = 1e-12  # deliveries to a neuron this close are one; so are the natural ends that start an instant
+AT_MOST = 1e-10  # from the first to the last of those that are one by being each so close to the one before
 MAX_GENERATIONS = 1000
-DOUBTFUL = (1e-13, 1e-11)  # gaps in time that rounding, or the reading of "within 1e-12", could put on either side
+ROUNDING = 1e-13  # gaps in time this near to ``TOGETHER`` or ``AT_MOST`` could be put on either side
 
 
 class Reference(NamedTuple):
@@ -22,7 +23,7 @@ class Reference(NamedTuple):
 
     ``until`` is ``t_end``, or the time of the last event where ``limit`` of them were reached. ``margin`` is the
     least distance of a drive from a threshold where the side decided what happens, ``doubtful`` the number of gaps
-    within :data:`DOUBTFUL`.
+    in time that rounding could decide.
     """
 
     time: np.ndarray
@@ -70,8 +71,21 @@ class Notes:
     def __init__(self):
         self.events, self.margin, self.doubtful = [], math.inf, 0
 
-    def gap(self, seconds):
-        self.doubtful += DOUBTFUL[0] < abs(seconds) < DOUBTFUL[1]
+    def gap(self, seconds, allowed=TOGETHER):
+        self.doubtful += abs(abs(seconds) - allowed) < ROUNDING
+
+    def first_instant(self, times):
+        """How many of the times, which increase, are one instant."""
+        n = 1
+        while n < len(times):
+            self.gap(times[n] - times[n - 1])
+            if times[n] > times[n - 1] + TOGETHER:
+                break
+            self.gap(times[n] - times[0], AT_MOST)
+            if times[n] > times[0] + AT_MOST:
+                break
+            n += 1
+        return n
 
     def test(self, drive, threshold):
         self.margin = min(self.margin, abs(drive - threshold))
@@ -116,11 +130,8 @@ def _with_delay(neurons, notes, t_end, delay, v_high, v_low, limit):
     def take_deliveries(number, time):
         neuron = neurons[number]
         notes.gap(ends[number] - time)
-        together = [neuron.arriving.pop(0)]
-        while neuron.arriving and neuron.arriving[0][0] <= together[-1][0] + TOGETHER:
-            together.append(neuron.arriving.pop(0))
-        for (one, _), (other, _) in itertools.pairwise([*together, *neuron.arriving[:1]]):
-            notes.gap(other - one)
+        number_together = notes.first_instant([when for when, _ in neuron.arriving])
+        together, neuron.arriving = neuron.arriving[:number_together], neuron.arriving[number_together:]
         neuron.receive(time, math.fsum(change for _, change in together))
 
     for number, neuron in enumerate(neurons):
@@ -146,8 +157,14 @@ def _with_delay(neurons, notes, t_end, delay, v_high, v_low, limit):
 
 
 def _without_delay(neurons, notes, t_end, _delay, v_high, v_low, limit):
+    def ending(time, but=()):
+        """Those that stop by themselves in the instant that starts at ``time``."""
+        ends = sorted((it.end(v_low), i) for i, it in enumerate(neurons) if it.firing and i not in but)
+        return [i for _, i in ends[: notes.first_instant([time, *(end for end, _ in ends)]) - 1]]
+
     time, n_generations = 0.0, 0
-    generation = [i for i, it in enumerate(neurons) if it.beyond_threshold(v_high, v_low) or it.end(v_low) <= TOGETHER]
+    beyond = [i for i, it in enumerate(neurons) if it.beyond_threshold(v_high, v_low)]
+    generation = beyond + ending(time, but=beyond) if beyond else []
     while len(notes.events) < limit:
         while generation:
             n_generations += 1
@@ -164,15 +181,14 @@ def _without_delay(neurons, notes, t_end, _delay, v_high, v_low, limit):
                 neurons[number].receive(time, math.fsum(arrived))
                 notes.test(neurons[number].drive, v_low if neurons[number].firing else v_high)
             generation = [i for i in sorted(changes) if neurons[i].beyond_threshold(v_high, v_low)]
-        ends = [neuron.end(v_low) for neuron in neurons]
-        for end in ends:
-            notes.gap(end - min(ends))
-        if min(ends) > t_end:
+        following = min(neuron.end(v_low) for neuron in neurons)
+        if following > t_end:
             return t_end
-        if min(ends) > time + TOGETHER:  # else the instant is not over
+        notes.gap(following - time)
+        if following > time + TOGETHER:  # else the instant is not over
             n_generations = 0
-        time = min(ends)
-        generation = [i for i, end in enumerate(ends) if end <= time + TOGETHER]
+        time = following
+        generation = ending(time)
     return time
 
 

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from isophase.kernels.lattice import Network, pulse, random, simulate
+from isophase.kernels.lattice.window_rules import window_length
 from tests.lattice_reference import assert_same_events, reference_events
+from tests.near_ties import CIRCUITS, end_of_run, expected_side_by_side, side_by_side
 
 ROOT = Path(__file__).parent.parent
 TIGHT = {"FIRST_ROOM": 1, "ROUNDS": 3}
@@ -67,31 +69,27 @@ def coincidence(seed):
     return case(net, (drive, firing), 6 * delay, delay, v_high=0.3)
 
 
-def at_the_end_of_a_window():
-    """Seven neurons stop within a picotau of 13 delays, and others as they would deliver: an instant in two windows.
+def near_ties(kind, delay):
+    """Circuits in which times nearly tie, side by side; those of the CPU's kernels, but for the longest rows."""
+    circuits = near_ties_of(kind, delay)
+    net, drive, firing, _ = side_by_side(circuits)
+    return case(net, (drive, firing), end_of_run(delay), delay)
 
-    0.74 is a delay at which rounding puts an end 1e-12 before its 13th window beyond what a window may hold.
-    """
-    delay, gaps = 0.74, np.array([0.0, 3e-13, 6e-13])
-    early = 0.2 * np.exp(13 * delay - 1e-12) * (1 - 2.2e-16 * np.arange(1, 5))
-    targets = 0.2 * np.exp(14 * delay + np.array([-1e-12, -5e-13, 0.0, 1e-12, 1.0]))
-    drive = np.concatenate([early, 0.2 * np.exp(13 * delay + gaps), targets, [0.0, -0.4]])
-    firing = np.arange(drive.size) < 12
-    rows = [[source, target, 0.3 * (-1) ** target + 0.1 * source] for source in range(7) for target in range(7, 14)]
-    source, target, weight = np.ascontiguousarray(np.array(rows).T)
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(source.astype(int), minlength=14))])
-    net = Network(np.arange(14, dtype=np.int32)[None], indptr, target.astype(np.int32), weight, (1, 1))
-    return case(net, (drive, firing), 16 * delay, delay)
+
+def near_ties_of(kind, delay):
+    return [circuit for circuit in CIRCUITS[kind](delay) if len(circuit.drive) < 150][:: 5 if kind == "crafted" else 2]
+
+
+NEAR_TIES = {f"near ties, {kind}, {delay:g}": (kind, delay) for kind in CIRCUITS for delay in (1e-9, 1e-3, 0.01, 0.5)}
 
 
 def one_instant_in_two_windows(first, second):
-    """Two neurons stop ``first`` and ``second`` picotau before a delay; what they deliver to a third cancels or not.
+    """Two neurons stop ``first`` and ``second`` picotau before a window ends; what they deliver to a third may cancel.
 
-    The one belongs to the window before the delay, the other, where it is within 1e-12 of it, to the window after.
     Where the two deliveries are one instant nothing changes for the third; apart they start and stop it.
     """
     delay = 0.25
-    drive = np.append(0.2 * np.exp(delay - 1e-12 * np.array([first, second])), 0.0)
+    drive = np.append(0.2 * np.exp(window_length(delay) - 1e-12 * np.array([first, second])), 0.0)
     net = Network(
         np.arange(3, dtype=np.int32)[None], np.array([0, 1, 2, 2]), np.array([2, 2], np.int32), np.array([0.6, -0.6]),
         (1, 1),
@@ -123,7 +121,7 @@ CASES = {
     "delay-limited": (lattice_case(0.6, 0.01, start=random, private=0, shared=2), TIGHT | ONE_THREAD),
     "tiny delay": (lattice_case(4.0, 1e-6, rows=2, cols=2), {}),
     "tiny delay, few lists": (lattice_case(2.0, 1e-4, start=random, rows=2, cols=2), FEW_LISTS | ONE_THREAD),
-    "put off": (at_the_end_of_a_window(), ONE_BLOCK | {"ROUNDS": 1}),
+    **{name: (near_ties(*ties), TIGHT if ties[0] == "drawn" else {"ROUNDS": 1}) for name, ties in NEAR_TIES.items()},
     **{f"window ends {gap}": (one_instant_in_two_windows(*gap), ONE_THREAD | {"ROUNDS": 1}) for gap in GAPS},
     **{f"coincidence {seed}": (coincidence(seed), ONE_BLOCK | {"ROUNDS": 1}) for seed in range(24)},
 }
@@ -208,6 +206,16 @@ def test_deliveries_within_a_picotau_are_one_instant_across_the_end_of_a_window(
     assert (len(plain.time), cpu.n_switches, gpu.n_switches) == (switches, switches, switches)
     for run in (cpu, gpu):
         assert_same_events(run.events, plain, tolerance=1e-14)
+
+
+@pytest.mark.parametrize("name", NEAR_TIES)
+def test_near_ties_are_decided_as_by_a_simulator_that_knows_no_windows(name, simulated):
+    circuits = near_ties_of(*NEAR_TIES[name])
+    *_, numbers = side_by_side(circuits)
+    expected = expected_side_by_side(circuits, numbers, NEAR_TIES[name][1])
+    assert expected.well_determined
+    assert len(expected.time) > 1000
+    assert_same_events(simulated[0][name].events, expected, tolerance=1e-13)
 
 
 def test_the_cases_switch_often_repeat_and_are_put_off_at_the_end_of_a_window(simulated):

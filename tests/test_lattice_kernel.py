@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from isophase.kernels.lattice import Network, check_scheme, pulse, quiescent, random, ring_phase, simulate
 from isophase.kernels.lattice.threads import in_step, meet
 from tests.lattice_reference import UnsettledError, assert_same_events, reference_events
+from tests.near_ties import graph
 
 V_HIGH, V_LOW = 0.49, 0.2
 DELAYS = (0.0, 1e-9, 1e-6, 1e-3, 0.01, 0.1, 0.25, 0.5, 1.0, 3.0)
@@ -50,17 +52,6 @@ SMALL_LATTICES = [scheme for scheme in map(small_lattice, SCHEMES) if exists(sch
 
 def ring(size):
     return Network.from_rings(np.arange(size)[None])
-
-
-def graph(n, *edges):
-    """Network of any directed graph, (source, target, weight); its one ring only gives it a shape."""
-    edges = sorted(edges)
-    source, target, weight = (np.array([edge[part] for edge in edges]) for part in range(3))
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(source.astype(int), minlength=n))])
-    arrays = np.arange(n, dtype=np.int32)[None], indptr, target.astype(np.int32), weight.astype(float)
-    for array in arrays:
-        array.flags.writeable = False
-    return Network(*arrays, (1, 1))
 
 
 def ring_and_weak_links():
@@ -456,6 +447,28 @@ def test_after_a_hundred_thousand_tau_a_period_is_the_closed_form_to_the_roundin
     np.testing.assert_allclose(np.diff(late), period[0], rtol=0, atol=1e-9)
     assert abs((late[-1] - late[0]) / (len(late) - 1) - period[0]) < 1e-11
     assert late[-1] > 1e5 - 11
+
+
+def period_of_two(delay):
+    """Of two neurons in a ring, to 40 digits: v_low / z = 1 - z + v_low z exp(-2 delay), solved for z = exp(-T)."""
+    with localcontext(prec=40):
+        delay, v_low = Decimal(delay), Decimal(V_LOW)
+        c = 1 - v_low * (-2 * delay).exp()
+        return 2 * (delay - ((1 - (1 - 4 * c * v_low).sqrt()) / (2 * c)).ln())
+
+
+@pytest.mark.parametrize("delay", [0.0, 1e-3, 0.01, 0.1, 0.5])
+def test_no_onset_of_a_hundred_thousand_tau_drifts_from_whole_periods_of_the_closed_form(delay):
+    """A double near 10^5 is rounded by up to 7e-12; the first tau are the way to the orbit."""
+    period = period_of_two(delay)
+    if delay == 0:
+        assert float(period) == pytest.approx(2 * math.log(4), rel=1e-15)
+    starts = onsets(switches(ring(2), *ring_phase(ring(2), np.zeros(1), delay), t_end=1e5, delay=delay).events, 0)
+    starts = starts[20:] if delay else starts
+    with localcontext(prec=40):
+        drift = [float(Decimal(t) - Decimal(float(starts[0])) - n * period) for n, t in enumerate(starts.tolist())]
+    assert np.abs(drift).max() < 4e-11
+    assert starts[-1] > 1e5 - float(period)
 
 
 def test_with_mean_weights_and_the_default_thresholds_activity_dies_out_which_is_a_result():

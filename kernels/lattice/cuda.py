@@ -73,10 +73,13 @@ SWITCH = np.dtype(
     align=True,
 )
 
-_windows_to, _is_together, _ends_before, _is_put_off = (
+_is_together, _ends_before, _is_of_next_window, _windows_to, _arrival, _time_of, _window_length = (
     cuda.jit(device=True)(rule)
-    for rule in (window_rules.windows_to, window_rules.is_together, window_rules.ends_before, window_rules.is_put_off)
-)
+    for rule in (
+        window_rules.is_together, window_rules.ends_before, window_rules.is_of_next_window, window_rules.windows_to,
+        window_rules.arrival, window_rules.time_of, window_rules.window_length,
+    )
+)  # fmt: skip
 
 
 @cuda.jit(device=True)
@@ -161,7 +164,7 @@ def _switch(state, switches, neuron, n, offset, factor, sign, recording):
     new["neuron"] = n
     new["sign"] = sign
     new["slot"] = cuda.atomic.add(state, LEAVING_SLOTS, neuron["degree"])
-    time = state[WINDOW] * H + offset
+    time = _time_of(state[WINDOW], offset, H)
     if event_time.size > 0:
         event = state[EVENTS] + at
         event_time[event] = time
@@ -192,10 +195,11 @@ def _start(
             neuron["firing"] = 1 if firing else 0
             _switch(state, switches, neuron, n, 0.0, 1.0, 1 if firing else -1, recording)
         if firing:
+            W = _window_length(H)
             end = math.log(x / v_low)
-            ends = _windows_to(end, H)
+            ends = _windows_to(end, W)
             neuron["ends"] = ends
-            neuron["end"] = end - ends * H
+            neuron["end"] = end - ends * W
             _enter(state, n, ends, per_bucket, heads, entries, free)
 
 
@@ -206,8 +210,8 @@ def _deliver(state, last, neurons, successors, weights, switches, deliveries, to
     side = state[SIDE]
     for i in range(cuda.grid(1), state[ARRIVING], cuda.gridsize(1)):
         switch = switches[side, i]
-        source, offset, factor = switch["neuron"], switch["offset"], switch["factor"]
-        change = -switch["sign"] * factor
+        source, offset, factor = switch["neuron"], _arrival(switch["offset"]), switch["factor"] * window_rules.GROWTH
+        change = -float(switch["sign"])
         slot = state[DEFERRED] + switch["slot"]
         first = neurons[source]["edge"]
         for edge in range(first, first + neurons[source]["degree"]):
@@ -276,16 +280,16 @@ def _in_order(deliveries, side, head):
 
 
 @cuda.jit(device=True)
-def _put_off(state, deliveries, side, d, H, decay):
+def _put_off(state, deliveries, side, d, W, decay):
     """Move deliveries, from ``d`` on, to the window after; returns the head of their list there."""
     waiting = UNTOUCHED
     while d >= 0:
         old = deliveries[side, d]
         slot = cuda.atomic.add(state, DEFERRING, 1)
         new = deliveries[1 - side, slot]
-        new["offset"] = old["offset"] - H
+        new["offset"] = old["offset"] - W
         new["factor"] = old["factor"] * decay
-        new["jump"] = old["jump"] * decay
+        new["jump"] = old["jump"]
         new["source"] = old["source"]
         new["next"] = waiting
         waiting = slot
@@ -302,51 +306,49 @@ def _advance(
     if not _can_advance(state, last, deliveries, switches, event_time):
         return
     recording = (H, t_end, short, ring_next, sample_times, phase, event_time, event_neuron, event_switch, toggles)
-    side, k = state[SIDE], state[WINDOW]
+    side, k, W = state[SIDE], state[WINDOW], _window_length(H)
     intervals, short_ones = 0, 0
     for i in range(cuda.grid(1), state[TOUCHED], cuda.gridsize(1)):
         n = touched[side, i]
         neuron = neurons[n]
         passed = k - neuron["base"]
-        X = neuron["X"] * (decays[passed] if passed < decays.size else math.exp(-passed * H))
+        X = neuron["X"] * (decays[passed] if passed < decays.size else math.exp(-passed * W))
         firing = neuron["firing"] != 0
         ends, end = neuron["ends"], neuron["end"]
         moved = False
         waiting = UNTOUCHED
         d = _in_order(deliveries, side, neuron["head"])
         while d >= 0:
-            start = deliveries[side, d]["offset"]
-            at, factor = start, deliveries[side, d]["factor"]
-            jump, following = deliveries[side, d]["jump"], deliveries[side, d]["next"]
-            while following >= 0 and _is_together(at, deliveries[side, following]["offset"]):
-                at, factor = deliveries[side, following]["offset"], deliveries[side, following]["factor"]
-                jump += deliveries[side, following]["jump"]
-                following = deliveries[side, following]["next"]
+            start, factor = deliveries[side, d]["offset"], deliveries[side, d]["factor"]
             if firing and ends == k and _ends_before(end, start):
                 firing = False
                 _switch(state, switches, neuron, n, end, X / v_low, -1, recording)
-            if _is_put_off(at, H):
+            if _is_of_next_window(start, W):
                 if firing and ends == k:
-                    ends, end = k + 1, end - H
-                waiting = _put_off(state, deliveries, side, d, H, decays[1])
+                    ends, end = k + 1, end - W
+                waiting = _put_off(state, deliveries, side, d, W, decays[1])
                 touched[1 - side, cuda.atomic.add(state, TOUCHED_NEXT, 1)] = n
                 break
-            X += jump
+            before, jump, d = start, deliveries[side, d]["jump"], deliveries[side, d]["next"]
+            while d >= 0 and _is_together(start, before, deliveries[side, d]["offset"]):
+                before = deliveries[side, d]["offset"]
+                jump += deliveries[side, d]["jump"]
+                d = deliveries[side, d]["next"]
+            X += jump * factor
             if firing:
                 if v_low * factor > X:
                     firing = False
-                    _switch(state, switches, neuron, n, at, factor, -1, recording)
+                    _switch(state, switches, neuron, n, start, factor, -1, recording)
             elif v_high * factor <= X:
                 firing = True
-                interval = _switch(state, switches, neuron, n, at, factor, 1, recording)
+                interval = _switch(state, switches, neuron, n, start, factor, 1, recording)
                 intervals += interval > 0
                 short_ones += interval > 1
             if firing:
                 moved = True
                 end = math.log(X / v_low)
-                windows = _windows_to(end, H)
-                ends, end = k + windows, end - windows * H
-            d = following
+                windows = _windows_to(end, W)
+                ends, end = k + windows, end - windows * W
         if firing:
             if ends == k:
                 firing = False
@@ -427,11 +429,12 @@ def advance(neurons, graph, constants, recording):
     """
     indptr, *of_edges = graph
     H, v_high, v_low, t_end, span, short = constants
-    last = int(t_end / H) + 1  # one more, for what rounding puts just before the start of a window
-    per_bucket = math.ceil(span / (H * MAX_BUCKETS))
-    n_buckets = int(span / (H * per_bucket)) + 3
+    W = window_rules.window_length(H)
+    last = int(t_end / W) + 1  # one more, for what rounding puts just before the start of a window
+    per_bucket = math.ceil(span / (W * MAX_BUCKETS))
+    n_buckets = int(span / (W * per_bucket)) + 3
     strands = max(1, min(MAX_STRANDS, neurons.size, MAX_HEADS // n_buckets))
-    n_decays = int(min(float(MAX_DECAYS), 40.0 / H)) + 2
+    n_decays = int(min(float(MAX_DECAYS), 40.0 / W)) + 2
     firing = neurons["firing"] != 0
     first = np.count_nonzero(np.where(firing, neurons["X"] < v_low, neurons["X"] >= v_high))
     room = max(FIRST_ROOM, neurons.size // 8)
@@ -444,7 +447,7 @@ def advance(neurons, graph, constants, recording):
     of_neurons = cuda.to_device(_records(neurons, indptr))
     of_edges = tuple(cuda.to_device(part) for part in of_edges)
     # The simulator's and the CPU's exponential, not NumPy's, which differs in the last bit.
-    decays = cuda.to_device(np.array([math.exp(-H * windows) for windows in range(n_decays)]))
+    decays = cuda.to_device(np.array([math.exp(-W * windows) for windows in range(n_decays)]))
     heads = cuda.to_device(np.full((n_buckets, strands), -1, np.int32))
     ring_next, sample_times = cuda.to_device(recording.ring_next), cuda.to_device(recording.sample_times)
     samples = cuda.to_device(recording.phase), cuda.to_device(recording.toggles)

@@ -1,7 +1,8 @@
 """The exact kernel without a propagation delay: switches that cause each other at one instant form generations.
 
-An instant starts with the firings that end within ``TOLERANCE`` of the earliest; what they deliver is applied together,
-before any threshold is tested; those that switch then are the next generation. All times are in units of tau.
+An instant starts with a row of firings that end, each within ``TOLERANCE`` of the one before; what they deliver is
+applied together, before any threshold is tested; those that switch then are the next generation. All times are in
+units of tau.
 """
 
 import math
@@ -10,10 +11,12 @@ import numba
 import numpy as np
 
 from isophase.kernels.lattice.window_rules import TOLERANCE
-from isophase.kernels.lattice.windowed import _larger
+from isophase.kernels.lattice.windowed import _larger, is_together
 
 MAX_GENERATIONS = 1000  # a wave of switches across a lattice settles in as many; a closed loop never does
-EPOCH = 16.0  # times are kept relative to an epoch, so that a long run does not lose digits of an instant
+# Times are kept relative to a whole number of these, so that a long run does not lose digits of an instant; a power of
+# two, whose multiples are taken from times that lie ahead without rounding.
+EPOCH = 16.0
 
 
 @numba.njit(nogil=True, cache=True)
@@ -91,10 +94,12 @@ def advance_instantly(
             if heap_time[0] > now + TOLERANCE:  # a drive that comes back to v_low ends again at once: the same instant
                 generations = 0
             now = heap_time[0]
-        while size > 0 and heap_time[0] <= now + TOLERANCE:
+        reached = now
+        while size > 0 and is_together(now, reached, heap_time[0]):
             n, time = heap_neuron[0], heap_time[0]
             size = _pop(heap_time, heap_neuron, size)
             if firing[n] and end[n] == time:
+                reached = time
                 firing[n] = False
                 drive[n], since[n], end[n] = v_low, time, np.inf
                 generation[count] = n
@@ -167,9 +172,10 @@ def advance_instantly(
                     end[j] = np.inf
             generation, following = following, generation
         if now > EPOCH:
-            epoch += now
-            heap_time[:size] -= now
-            since -= now
-            end -= now
-            now = 0.0
+            passed = EPOCH * math.floor(now / EPOCH)
+            epoch += passed
+            heap_time[:size] -= passed
+            since -= passed
+            end -= passed
+            now -= passed
     return total, math.nan, 0, event_time[:n_events], event_neuron[:n_events], event_switch[:n_events]

@@ -83,8 +83,9 @@ def simulate(
 
     ``tau dv/dt = u - v``; a neuron starts firing when its drive ``x = u - v`` is at least ``v_high``, goes on while it
     is at least ``v_low``, and lowers the input of its successors by its weights meanwhile, ``delay`` later. Deliveries
-    to a neuron within 1e-12 tau of each other are applied together before its thresholds are tested. Same input, same
-    bits.
+    to a neuron within 1e-12 tau of each other are applied together before its thresholds are tested, in a row too, of
+    at most 1e-10 tau; they count as of the time of the first. At delay 0 firings that end so close to each other are an
+    instant of the whole network. Same input, same bits.
 
     Parameters
     ----------

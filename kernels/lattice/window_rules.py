@@ -1,25 +1,47 @@
-"""What is one instant, and what belongs to which window of time: the rules of the exact kernels, written once.
+"""What is one instant, what belongs to which window, when it arrives: the rules of the exact kernels, written once.
 
-Plain functions of times in units of tau; ``windowed`` compiles them for the CPU and ``cuda`` for the GPU, so that the
-two cannot decide otherwise. A window is as long as the delay, ``H``; an offset is a time from the start of a window.
+Plain functions of times in units of tau; ``windowed`` and ``instant`` compile them for the CPU and ``cuda`` for the
+GPU, so that no two can decide otherwise.
+
+An instant is a row of deliveries to a neuron, each at most ``TOLERANCE`` after the one before and none more than
+``LONGEST`` after the first, whose time is that of the instant. Without a delay it is such a row of ends of firings.
+
+With a delay ``H`` time goes in windows ``MARGIN`` shorter than it; an offset is a time from the start of a window. An
+instant belongs to the window in which it begins. What is sent in a window arrives ``MARGIN`` after the end of the
+window or later, and ``MARGIN`` is more than the longest instant: so while a window is advanced, all is known that
+belongs to an instant of it, and that keeps a firing from ending by itself in it.
 """
 
 import math
 
 TOLERANCE = 1e-12  # deliveries this close to each other are applied together (tau)
+LONGEST = 1e-10  # from the first delivery of an instant to its last: a hundred in a row
+MARGIN = 2.0**-33  # 1.16e-10; a power of two, whose multiples are added to and taken from times without rounding
+GROWTH = math.exp(MARGIN)
 
 
-def windows_to(end: float, H: float) -> int:
-    """Windows from the one that ``end`` is counted from to the one in which it lies.
-
-    An end up to ``TOLERANCE`` before the start of a window belongs to that window, at an offset below 0.
-    """
-    return math.floor((end + TOLERANCE) / H)
+def window_length(H: float) -> float:
+    return H - MARGIN
 
 
-def is_together(earlier: float, later: float) -> bool:
-    """Whether a delivery belongs to the instant that reaches to ``earlier``; both are offsets in one window."""
-    return later - earlier <= TOLERANCE
+def windows_to(end: float, W: float) -> int:
+    """Windows of length ``W`` from the one that ``end`` is counted from to the one in which it lies; never < 0."""
+    return max(math.floor(end / W), 0)
+
+
+def arrival(offset: float) -> float:
+    """Offset, in the next window, at which a switch arrives; ``exp`` of it is ``GROWTH`` times that of the switch."""
+    return offset + MARGIN
+
+
+def time_of(k: int, offset: float, H: float) -> float:
+    """Time of an offset in window ``k``; a whole number of delays is that to the bit."""
+    return k * H + (offset - k * MARGIN)
+
+
+def is_together(first: float, before: float, later: float) -> bool:
+    """Whether the instant that began at ``first`` and reaches to ``before`` goes on to ``later``."""
+    return later - before <= TOLERANCE and later - first <= LONGEST
 
 
 def ends_before(end: float, start: float) -> bool:
@@ -27,10 +49,6 @@ def ends_before(end: float, start: float) -> bool:
     return end < start - TOLERANCE
 
 
-def is_put_off(at: float, H: float) -> bool:
-    """Whether an instant that reaches to offset ``at`` may go on in the next window, and is put off to it.
-
-    What the next window brings starts at ``H - TOLERANCE`` (:func:`windows_to`), and belongs to the same instant if it
-    lies within another ``TOLERANCE`` of ``at``.
-    """
-    return at > H - 2 * TOLERANCE
+def is_of_next_window(start: float, W: float) -> bool:
+    """Whether the instant that starts at offset ``start`` is put off to the next window."""
+    return start >= W

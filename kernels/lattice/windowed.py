@@ -1,13 +1,15 @@
-"""The exact kernel for a propagation delay: time goes in windows as long as the delay.
+"""The exact kernel for a propagation delay: time goes in windows that are a little shorter than the delay.
 
 No switch reaches another neuron within its own window, so inside a window every neuron goes its own way: whatever
-is delivered to it is known beforehand. Neurons are then advanced one by one, in any order, without a step error.
+is delivered to it is known beforehand. Neurons are then advanced one by one, in any order, without a step error. What
+arrives between the end of the window and the end of the delay is known too, and put off to the next window; an instant
+that begins in the window and goes on beyond it (``window_rules``) is so taken as a whole.
 
-Three things make it fast. Times are kept as (window, offset): a switch is delivered one window later at the same
-offset, to the bit. Drives are kept as X = x exp(t - T), T the start of the window in which the neuron was last
-touched: X is constant while x decays, a natural end of firing is at X = v_low exp(offset), and exp(offset) travels
-with the switch, so that no exponential is left in the loop. The end of a firing is bounded, so a circular calendar
-with a bucket per window replaces a heap.
+Three things make it fast. Times are kept as (window, offset), and a switch is delivered in the window after its own.
+Drives are kept as X = x exp(t - T), T the start of the window in which the neuron was last touched: X is constant while
+x decays, a natural end of firing is at X = v_low exp(offset), and exp(offset) travels with the switch, so that no
+exponential is left in the loop. The end of a firing is bounded, so a circular calendar with a bucket per window
+replaces a heap.
 
 A network can be advanced by several threads, each with a block of neurons and lists and a calendar of its own. What a
 block sends to another is posted, and taken in when all threads have met at the end of the window. Lists of deliveries
@@ -57,13 +59,25 @@ NEURON = np.dtype(
     align=True,
 )
 SWITCH = np.dtype([("offset", "f8"), ("factor", "f8"), ("neuron", "i4"), ("sign", "i4")], align=True)
-DELIVERY = np.dtype([("offset", "f8"), ("factor", "f8"), ("jump", "f8"), ("source", "i4"), ("next", "i4")], align=True)
+DELIVERY = np.dtype(
+    [
+        ("offset", "f8"),
+        ("factor", "f8"),  # exp(offset)
+        ("jump", "f8"),  # of the input
+        ("source", "i4"),
+        ("next", "i4"),
+    ],
+    align=True,
+)
 ENTRY = np.dtype([("neuron", "i4"), ("next", "i4")], align=True)
 
-_windows_to, _is_together, _ends_before, _is_put_off = (
+is_together, _ends_before, _is_of_next_window, _windows_to, _arrival, _time_of, _window_length = (
     numba.njit(nogil=True, cache=True)(rule)
-    for rule in (window_rules.windows_to, window_rules.is_together, window_rules.ends_before, window_rules.is_put_off)
-)
+    for rule in (
+        window_rules.is_together, window_rules.ends_before, window_rules.is_of_next_window, window_rules.windows_to,
+        window_rules.arrival, window_rules.time_of, window_rules.window_length,
+    )
+)  # fmt: skip
 
 
 @intrinsic
@@ -106,7 +120,7 @@ def _record(
 ):  # fmt: skip # pragma: no cover - compiled
     """Take in the switches of a window; returns the number of events recorded so far."""
     for i in range(number):
-        time = k * H + switches[i].offset
+        time = _time_of(k, switches[i].offset, H)
         if time > t_end:
             continue
         counts[0] += 1
@@ -165,8 +179,8 @@ def _deliver(
                 _prefetch(neurons, later.first)
                 if later.second >= 0:
                     _prefetch(neurons, later.second)
-        offset, factor, source = arriving[i].offset, arriving[i].factor, arriving[i].neuron
-        change = -arriving[i].sign * factor
+        offset, factor = _arrival(arriving[i].offset), arriving[i].factor * window_rules.GROWTH
+        source, change = arriving[i].neuron, -float(arriving[i].sign)
         is_near = neurons[source].first >= 0
         edge = 0 if is_near else indptr[source]
         for e in range(_degree(neurons[source], source, indptr)):
@@ -254,9 +268,9 @@ def _post(
         posted = _larger(posted, n_posted + last - first)
         for i in range(first, last):
             new = posted[n_posted]
-            new.offset = switches[i].offset
-            new.factor = switches[i].factor
-            change = -switches[i].sign * switches[i].factor
+            new.offset = _arrival(switches[i].offset)
+            new.factor = switches[i].factor * window_rules.GROWTH
+            change = -float(switches[i].sign)
             new.jump = change if is_near else weights[edge + e] * change
             new.source = n
             new.next = target
@@ -275,7 +289,7 @@ def _send(switches, at, offset, factor, n, sign):  # pragma: no cover - compiled
 
 
 class Constants(NamedTuple):
-    """Numbers of a run, times in tau: the delay, which is the length of a window, the thresholds, and the end.
+    """Numbers of a run, times in tau: the delay, the thresholds, and the end.
 
     A firing ends at most ``span`` after its neuron was last touched; onsets at most ``short`` apart are counted.
     """
@@ -336,9 +350,10 @@ def _advance_block(
     """:func:`advance` for one of the blocks; its counts, its events, and what the others may still be reading."""
     threads = posts.shape[1]
     low, high = block * neurons.size // threads, (block + 1) * neurons.size // threads
-    per_bucket = np.int64(math.ceil(span / (H * MAX_BUCKETS)))
-    heads = np.full(np.int64(span / (H * per_bucket)) + 3, -1, np.int32)
-    decays = np.exp(-H * np.arange(np.int64(min(float(MAX_DECAYS), 40.0 / H)) + 2))
+    W = _window_length(H)
+    per_bucket = np.int64(math.ceil(span / (W * MAX_BUCKETS)))
+    heads = np.full(np.int64(span / (W * per_bucket)) + 3, -1, np.int32)
+    decays = np.exp(-W * np.arange(np.int64(min(float(MAX_DECAYS), 40.0 / W)) + 2))
     counts = np.zeros(3, np.int64)
     room = 256
     arriving, leaving = np.empty(room, SWITCH), np.empty(room, SWITCH)
@@ -380,8 +395,8 @@ def _advance_block(
                 )  # fmt: skip
         if neuron.firing:
             end = math.log(x / v_low)
-            neuron.ends = _windows_to(end, H)
-            neuron.end = end - neuron.ends * H
+            neuron.ends = _windows_to(end, W)
+            neuron.end = end - neuron.ends * W
             entries = _larger(entries, n_entries + 1)
             bucket = neuron.ends // per_bucket % heads.size
             entries[n_entries].neuron = n
@@ -389,7 +404,7 @@ def _advance_block(
             heads[bucket] = n_entries
             n_entries += 1
 
-    last = np.int64(t_end / H) + 1  # one more, for what rounding puts just before the start of a window
+    last = np.int64(t_end / W) + 1  # one more, for what rounding puts just before the start of a window
     k, nearest, rounds, side = np.int64(0), np.int64(0), 0, 0
     while k <= last:
         # deliver what switched in the window before, and what was posted and put off
@@ -435,49 +450,47 @@ def _advance_block(
             n = touched[i]
             neuron = neurons[n]
             passed = k - neuron.base
-            X = neuron.X * (decays[passed] if passed < decays.size else math.exp(-passed * H))
+            X = neuron.X * (decays[passed] if passed < decays.size else math.exp(-passed * W))
             firing = neuron.firing
             ends, end = neuron.ends, neuron.end
             sent = n_leaving
             moved = False
             d = neuron.head
             while d >= 0:
-                start = deliveries[d].offset
-                at, factor, jump, following = start, deliveries[d].factor, deliveries[d].jump, deliveries[d].next
-                while following >= 0 and _is_together(at, deliveries[following].offset):
-                    at, factor = deliveries[following].offset, deliveries[following].factor
-                    jump += deliveries[following].jump
-                    following = deliveries[following].next
+                start, factor = deliveries[d].offset, deliveries[d].factor
                 if firing and ends == k and _ends_before(end, start):
                     firing = 0
                     n_leaving = _send(leaving, n_leaving, end, X / v_low, n, -1)
-                if _is_put_off(at, H):
+                if _is_of_next_window(start, W):
                     if firing and ends == k:
-                        ends, end = k + 1, end - H
+                        ends, end = k + 1, end - W
                     while d >= 0:
                         posted = _larger(posted, n_posted + 1)
                         posted[n_posted] = deliveries[d]
-                        posted[n_posted].offset -= H
+                        posted[n_posted].offset -= W
                         posted[n_posted].factor *= decays[1]
-                        posted[n_posted].jump *= decays[1]
                         posted[n_posted].next = n
                         n_posted += 1
                         d = deliveries[d].next
                     break
-                X += jump
+                before, jump, d = start, deliveries[d].jump, deliveries[d].next
+                while d >= 0 and is_together(start, before, deliveries[d].offset):
+                    before = deliveries[d].offset
+                    jump += deliveries[d].jump
+                    d = deliveries[d].next
+                X += jump * factor
                 if firing:
                     if v_low * factor > X:
                         firing = 0
-                        n_leaving = _send(leaving, n_leaving, at, factor, n, -1)
+                        n_leaving = _send(leaving, n_leaving, start, factor, n, -1)
                 elif v_high * factor <= X:
                     firing = 1
-                    n_leaving = _send(leaving, n_leaving, at, factor, n, 1)
+                    n_leaving = _send(leaving, n_leaving, start, factor, n, 1)
                 if firing:
                     moved = True
                     end = math.log(X / v_low)
-                    windows = _windows_to(end, H)
-                    ends, end = k + windows, end - windows * H
-                d = following
+                    windows = _windows_to(end, W)
+                    ends, end = k + windows, end - windows * W
             if firing:
                 if ends == k:
                     firing = 0
