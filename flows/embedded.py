@@ -171,10 +171,10 @@ def _alone(database: URL, limit: float) -> Iterator[None]:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=file.parent) as room:
-            os.posix_fallocate(room.fileno(), 0, LEAST_ROOM)
+            room.write(bytes(LEAST_ROOM))
         folder = os.open(file.parent, os.O_RDONLY)
     except OSError as error:
-        raise _NotStarted(str(error)) from None
+        raise _NotStarted(error.strerror or str(error)) from None
     try:
         with waiting(f"Prefect's database {file}: another run is starting its server with it", SAY_SECONDS):
             while time.monotonic() < limit:

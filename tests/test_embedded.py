@@ -88,6 +88,59 @@ def test_a_database_that_cannot_be_used_is_left_as_it_is_and_a_fresh_one_taken(t
         held.communicate()
 
 
+def full(folder):
+    """A small disk of which nothing is left."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=True)
+    with contextlib.suppress(OSError), (folder / "full").open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
+def full_beside_a_database(folder):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", folder], check=True)
+    with started(folder.parent / "first.zarr", PREFECT_HOME=str(folder)) as process:
+        printed, said = process.communicate(timeout=250)
+    assert printed == "started\n", said
+    assert (folder / "prefect.db").stat().st_size > 100_000
+    with contextlib.suppress(OSError), (folder / "full").open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
+def read_only(folder):
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk that is full or read-only")
+@pytest.mark.parametrize(
+    ("mount", "cause"),
+    [(full, "No space left"), (full_beside_a_database, "No space left"), (read_only, "Read-only file system")],
+)
+def test_a_run_whose_home_cannot_be_written_keeps_its_flow_runs_beside_the_store(tmp_path, mount, cause):
+    home = tmp_path / "home"
+    home.mkdir()
+    sweep = write_sweep(tmp_path / "small.toml", seeds=1)
+    try:
+        mount(home)
+    except subprocess.CalledProcessError:
+        pytest.skip("no file system can be mounted here")
+    try:
+        answer = subprocess.run(
+            command("run", sweep, "--store", tmp_path / "s.zarr", "--workers", 1), capture_output=True, text=True,
+            timeout=800, check=False, env=os.environ | {"PREFECT_HOME": str(home)},
+        )  # fmt: skip
+    finally:
+        subprocess.run(["umount", home], check=True)
+    assert answer.returncode == 0, answer.stderr
+    (line,) = [line for line in answer.stderr.splitlines() if "cannot be used" in line]
+    assert line.startswith(f"Prefect's database {home}/prefect.db: cannot be used: ")
+    assert cause in line
+    assert line.endswith(f"flow runs are kept in {tmp_path}/s.zarr.prefect.db")
+    assert "Traceback" not in answer.stderr
+
+
 def test_a_server_without_any_database_is_one_line_with_the_cause(tmp_path):
     for place in (tmp_path / "prefect.db", tmp_path / "s.zarr.prefect.db"):
         newer(place)
