@@ -39,9 +39,10 @@ def test_so_they_are_without_a_delay(kind):
         net, drive, firing, _ = side_by_side([circuit])
         try:
             expected = reference_events(net, drive, firing, end_of_run(0.0), 0.0, V_HIGH, V_LOW)
-        except UnsettledError:
-            with pytest.raises(RuntimeError, match="does not settle"):
-                switches(net, drive, firing, 0.0)
+        except UnsettledError as unsettled:
+            if unsettled.args[2].well_determined:
+                with pytest.raises(RuntimeError, match="does not settle"):
+                    switches(net, drive, firing, 0.0)
             continue
         if kind == "crafted":
             assert expected.well_determined
