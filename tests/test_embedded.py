@@ -156,11 +156,15 @@ def test_a_server_without_any_database_is_one_line_with_the_cause(tmp_path):
 
 @pytest.mark.timeout(900)
 def test_three_runs_that_start_at_once_share_one_new_database(tmp_path):
-    home = {"PREFECT_HOME": str(tmp_path / "home")}
-    processes = [started(tmp_path / f"{number}.zarr", **home) for number in range(3)]
+    sweep = write_sweep(tmp_path / "small.toml", seeds=1)
+    runs = [command("run", sweep, "--store", tmp_path / f"{number}.zarr", "--workers", 1) for number in range(3)]
+    home = os.environ | {"PREFECT_HOME": str(tmp_path / "home")}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(run, env=home, **pipes) for run in runs]
     for process in processes:
         printed, said = process.communicate(timeout=800)
-        assert printed == "started\n", said
+        assert process.returncode == 0, said
+        assert "2 done, 0 failed, 0 pending" in printed
         assert "cannot be used" not in said
     assert not list(tmp_path.glob("*.prefect.db"))
 
