@@ -33,10 +33,10 @@ stack-test: setup
 	$(LOCKED) constraints/stack.txt
 	$(BIN)/python -m pytest tests/stack/stack.py
 
-# The part of failure-test that CI runs every time, in five minutes: a kill -9 of `run`, `reduce` and `reduce --refine`
-# each, disks that fill up or cannot be written, and the memory and files of 4,000 points.
+# The part of failure-test that CI runs every time: a kill -9 of `run`, `reduce` and `reduce --refine` each, and of what a
+# run started, and disks that fill up or cannot be written. Six to seven minutes of processor time.
 failure-test-short: setup
-	ISOPHASE_KILLS=3 ISOPHASE_POINTS=4000 $(BIN)/python -m pytest -s tests/failures/kills.py tests/failures/failures.py tests/failures/many.py -k "killed or disk or written or small_points"
+	ISOPHASE_KILLS=3 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile tests/failures/kills.py tests/failures/failures.py -k "killed_command or killed_flow or disk or written"
 
 # Kills processes, fills a small disk and makes a file system read-only, for which it has to run as root.
 failure-test: setup

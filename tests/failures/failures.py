@@ -190,7 +190,7 @@ def test_a_store_that_cannot_be_written_is_named(small_disk, sweep, when):
         wait_for(lambda: shard_files(location))
         wait_for(lambda: subprocess.run(read_only, capture_output=True, check=False).returncode == 0)
     _, errors = process.communicate(timeout=600)
-    assert process.returncode == (2 if when == "before" else 3), errors
+    assert process.returncode == 2, errors  # no repetition makes it writable
     assert_one_line(errors, location, "annot be written", "Read-only" if when == "during" else "")
     subprocess.run(writable, check=True)
     code, _, errors = run("run", path, "--store", location, "--workers", 2)
