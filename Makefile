@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 # every file that is installed is one that the locks name by its hash; they are complete, so nothing is resolved
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 LOCKED := $(INSTALL) --require-hashes --requirement
-GROUPS := build dev stack bench lock
+GROUPS := build dev stack bench lock audit
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url
 
-.PHONY: setup demo test stack-test failure-test failure-test-short lint format bench lock clean
+.PHONY: setup demo test stack-test container-test failure-test failure-test-short lint format bench lock audit secrets clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,16 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
+# What docker-compose.yml reads: random secrets, where there are none. The folder is closed; the files are not, as the
+# users of containers are others.
+ISOPHASE_SECRETS ?= secrets
+RANDOM_TEXT := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
+secrets:
+	install -d -m 700 $(ISOPHASE_SECRETS)
+	cd $(ISOPHASE_SECRETS) && for name in postgres_password prefect_auth aws_access_key_id aws_secret_access_key; do \
+	    test -e $$name || { text=$$($(RANDOM_TEXT)) && case $$name in *_auth) text=admin:$$text; esac && \
+	    printf %s "$$text" > $$name && chmod 644 $$name; } || exit; done
+
 # Needs Debian's postgresql, docker-compose, chromium and netcat-openbsd.
 stack-test: setup
 	$(LOCKED) constraints/stack.txt
@@ -37,6 +47,17 @@ stack-test: setup
 # run started, and disks that fill up or cannot be written. Six to seven minutes of processor time.
 failure-test-short: setup
 	ISOPHASE_KILLS=3 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile tests/failures/kills.py tests/failures/failures.py -k "killed_command or killed_flow or disk or written"
+
+# Builds the images and runs the stack in containers, with Debian's docker.io and docker-compose, as root.
+container-test: setup
+	$(LOCKED) constraints/stack.txt
+	$(BIN)/python -m pytest -s tests/containers/containers.py
+
+# Asks pypi.org for known vulnerabilities of everything that the locks name; what cannot be asked is a failure too.
+audit: setup
+	$(LOCKED) constraints/audit.txt
+	for lock in constraints.txt $(GROUPS:%=constraints/%.txt); do \
+	    $(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement $$lock || failed=1; done; test -z "$$failed"
 
 # Kills processes, fills a small disk and makes a file system read-only, for which it has to run as root.
 failure-test: setup

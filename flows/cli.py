@@ -202,12 +202,13 @@ def _add_serving(commands: Any) -> None:
     certs = _command(
         commands,
         "certs",
-        "make certificates for TLS between Dask processes",
+        "make or renew certificates for TLS between Dask processes",
         "Make an authority, a certificate and its key for the scheduler, the workers and the clients of one Dask\n"
-        "cluster. DASK_CONFIG=DIR/dask.yaml makes a process use them for tls:// addresses.",
+        "cluster. DASK_CONFIG=DIR/dask.yaml makes a process use them for tls:// addresses. What is there stays, but a\n"
+        "certificate that ends within 30 days is renewed; processes take the new one when they are started again.",
         "isophase certs certs",
     )
-    certs.add_argument("folder", metavar="DIR", help="folder to write them to; files in it are never overwritten")
+    certs.add_argument("folder", metavar="DIR", help="folder that holds them or will")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -533,10 +534,10 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _certs(options: argparse.Namespace) -> int:
-    from isophase.flows.certs import CONFIG, make_certificates
+    from isophase.flows.certs import CONFIG, keep_certificates
 
-    expires = make_certificates(options.folder)
-    print(f"valid until {expires:%Y-%m-%d}; scheduler, workers and clients use them with")
+    ends = keep_certificates(options.folder)
+    print(f"valid until {ends:%Y-%m-%d}; scheduler, workers and clients use them with")
     print(f"  export DASK_CONFIG={Path(options.folder).absolute() / CONFIG}")
     return 0
 

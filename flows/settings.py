@@ -147,8 +147,8 @@ def _check_time(path: str, certificate: x509.Certificate) -> None:
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now > end:
         raise SettingsError(
-            f"certificate {path}: expired on {end:%Y-%m-%d %H:%M} UTC; `isophase certs DIR` makes new ones, for all "
-            "processes of the cluster"
+            f"certificate {path}: expired on {end:%Y-%m-%d %H:%M} UTC; `isophase certs DIR` renews it, for all "
+            "processes of the cluster that are started after that"
         )
     if now < begin:
         raise SettingsError(

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import shutil
 import stat
 
 import dask
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from distributed import Client, LocalCluster, Security
 
-from isophase.flows.certs import make_certificates
+from isophase.flows.certs import keep_certificates
 from isophase.flows.cli import main
 from isophase.flows.cluster import ClusterError, cluster
 from isophase.flows.errors import SettingsError
@@ -21,7 +22,7 @@ from isophase.flows.errors import SettingsError
 
 @pytest.fixture
 def certificates(tmp_path):
-    make_certificates(tmp_path / "certs")
+    keep_certificates(tmp_path / "certs")
     return tmp_path / "certs"
 
 
@@ -47,11 +48,13 @@ def tls_scheduler(certificates):
         yield running.scheduler_address
 
 
-def test_only_its_owner_reads_the_key_and_the_authority_s_key_is_nowhere(certificates):
-    assert sorted(path.name for path in certificates.iterdir()) == ["ca.pem", "cert.pem", "dask.yaml", "key.pem"]
-    assert stat.S_IMODE((certificates / "key.pem").stat().st_mode) == 0o600
-    holders = [path.name for path in certificates.iterdir() if b"PRIVATE KEY" in path.read_bytes()]
-    assert holders == ["key.pem"]
+def test_only_their_owner_reads_the_keys(certificates):
+    names = sorted(str(path.relative_to(certificates)) for path in certificates.rglob("*"))
+    assert names == ["authority", "authority/key.pem", "ca.pem", "cert.pem", "dask.yaml", "key.pem"]
+    holders = [path for path in certificates.rglob("*") if path.is_file() and b"PRIVATE KEY" in path.read_bytes()]
+    assert {path.relative_to(certificates).as_posix() for path in holders} == {"key.pem", "authority/key.pem"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in holders} == {0o600}
+    assert stat.S_IMODE((certificates / "authority").stat().st_mode) == 0o700
     issued, authority = (
         x509.load_pem_x509_certificate((certificates / name).read_bytes()) for name in ("cert.pem", "ca.pem")
     )
@@ -59,15 +62,75 @@ def test_only_its_owner_reads_the_key_and_the_authority_s_key_is_nowhere(certifi
     assert not issued.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
 
 
-def test_certificates_in_use_are_never_overwritten(tmp_path, capsys):
-    assert main(["certs", str(tmp_path / "certs")]) == 0
-    key = (tmp_path / "certs" / "key.pem").read_bytes()
-    assert f"DASK_CONFIG={tmp_path}/certs/dask.yaml" in capsys.readouterr().out
-    assert main(["certs", str(tmp_path / "certs")]) == 2
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_valid_certificates_stay_as_they_are(tmp_path, capsys):
+    folder = tmp_path / "certs"
+    assert main(["certs", str(folder)]) == 0
+    before = contents(folder)
+    assert f"DASK_CONFIG={folder}/dask.yaml" in capsys.readouterr().out
+    assert main(["certs", str(folder)]) == 0
+    assert "valid until" in capsys.readouterr().out
+    assert contents(folder) == before
+
+
+@pytest.fixture
+def ending(certificates, monkeypatch):
+    """Certificates with fewer days to go than a renewal waits for."""
+    monkeypatch.setattr("isophase.flows.certs.RENEW_DAYS", 400)
+    return certificates
+
+
+def test_a_renewed_certificate_and_the_one_before_trust_each_other(ending, tmp_path):
+    before = tmp_path / "before"
+    shutil.copytree(ending, before)
+    settings = (before / "dask.yaml").read_text()
+    (before / "dask.yaml").write_text(settings.replace(str(ending), str(before)))
+    assert main(["certs", str(ending)]) == 0
+    changed = {
+        path.name
+        for path, content in contents(ending).items()
+        if contents(before)[before / path.relative_to(ending)] != content
+    }
+    assert changed == {"cert.pem", "dask.yaml"}  # which names the other folder here
+    for server, client in ((before, ending), (ending, before)):
+        with (
+            LocalCluster(
+                n_workers=1, threads_per_worker=1, host="127.0.0.1", protocol="tls", security=security(server),
+                dashboard_address=None, processes=False,
+            ) as running,
+            Client(running.scheduler_address, security=security(client), timeout="10s", set_as_default=False) as asked,
+        ):  # fmt: skip
+            assert asked.submit(os.getpid).result(timeout=30) == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda folder: (folder / "authority" / "key.pem").unlink(), "which renews it, is missing"),
+        (lambda folder: shutil.copy(folder / "key.pem", folder / "authority" / "key.pem"), "is not that of"),
+        (lambda folder: (folder / "key.pem").unlink(), "key.pem: is missing, and others"),
+        (lambda folder: (folder / "cert.pem").write_text("nonsense"), "cannot be read"),
+        (lambda folder: valid_for(folder, -1, 1), "is not that of"),
+    ],
+)
+def test_what_cannot_be_renewed_is_named_and_stays(ending, capsys, break_it, says):
+    break_it(ending)
+    before = contents(ending)
+    assert main(["certs", str(ending)]) == 2
     error = capsys.readouterr().err
-    assert "is there already" in error
+    assert says in error
+    assert str(ending) in error
     assert len(error.splitlines()) == 1
-    assert (tmp_path / "certs" / "key.pem").read_bytes() == key
+    assert contents(ending) == before
+
+
+def test_an_authority_that_ends_before_the_certificate_would_is_named(ending, capsys, monkeypatch):
+    monkeypatch.setattr("isophase.flows.certs.VALID_DAYS", 4000)
+    assert main(["certs", str(ending)]) == 2
+    assert "before another 4000 days are over" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(capsys):
@@ -85,7 +148,7 @@ def test_a_tls_scheduler_serves_who_holds_the_certificate(tls_scheduler, certifi
 def test_a_tls_scheduler_is_refused_without_and_with_a_foreign_certificate(tls_scheduler, tmp_path, monkeypatch):
     with pytest.raises(ClusterError, match=r"tls://.*DASK_CONFIG"), cluster(tls_scheduler):
         pass
-    make_certificates(tmp_path / "foreign")
+    keep_certificates(tmp_path / "foreign")
     monkeypatch.setattr("isophase.flows.cluster.CONNECT_TIMEOUT", "1s")
     with pytest.raises(OSError, match=r"Timed out|certificate"):
         Client(tls_scheduler, security=security(tmp_path / "foreign"), timeout="2s")
@@ -139,7 +202,7 @@ def test_a_certificate_whose_time_is_over_or_has_not_come_is_named_with_the_day(
 
 
 def test_a_key_of_another_certificate_is_named(given, tmp_path):
-    make_certificates(tmp_path / "foreign")
+    keep_certificates(tmp_path / "foreign")
     (given / "key.pem").write_bytes((tmp_path / "foreign" / "key.pem").read_bytes())
     assert refusal() == f"key {given}/key.pem: belongs to another certificate than {given}/cert.pem"
 

@@ -1,7 +1,7 @@
 """Run the services of docker-compose.yml as local processes: their own commands, environments and health checks.
 
 What an engine would give them is put in place: host names of services become loopback, ports that a service exposes
-become free ones, volumes become folders, and the PostgreSQL image's entrypoint is done by hand.
+become free ones, volumes and secrets become folders, and the PostgreSQL image's entrypoint is done by hand.
 """
 
 import contextlib
@@ -52,7 +52,9 @@ class Stack:
     """The running services. Use as a context manager; whatever happens, no process is left."""
 
     def __init__(self, environment: Mapping[str, str], scale: Mapping[str, int], profiles: tuple[str, ...] = ()):
-        services = read(environment)["services"]
+        declared = read(environment)
+        services = declared["services"]
+        self.secrets = {name: Path(secret["file"]) for name, secret in declared["secrets"].items()}
         self.services = {n: s for n, s in services.items() if set(s.get("profiles", profiles)) <= set(profiles)}
         self.scale = scale
         self.folder = Path(tempfile.mkdtemp(prefix="isophase-stack-"))
@@ -115,13 +117,15 @@ class Stack:
         if replica:
             ports |= {int(port): _free_port() for port in service.get("expose", ())}
         folders = dict(self._folder(volume) for volume in service.get("volumes", ()))
+        folders |= {f"/run/secrets/{secret}": self.secrets[secret].resolve() for secret in service.get("secrets", ())}
+        folders["/opt/container"] = ROOT / "deployments" / "container"
 
         def localise(text: str) -> str:
             hosts = "|".join(map(re.escape, self.services))
             text = re.sub(rf"(?<![\w.-])(?:(?<=//)|(?<!/))({hosts})(?=:\d)", "127.0.0.1", text)
             text = text.replace("0.0.0.0", "127.0.0.1")
             text = re.sub(r"(?<![\w.])\d+(?![\w.])", lambda m: str(ports.get(int(m[0]), m[0])), text)
-            for target, folder in folders.items():
+            for target, folder in sorted(folders.items(), reverse=True):  # /certs/authority before /certs
                 text = re.sub(rf"(?<![\w/.]){re.escape(target)}(?![\w-])", str(folder), text)
             return text
 
@@ -132,10 +136,16 @@ class Stack:
             "HOME": str(home),
             "LANG": "C.UTF-8",
             **{key: value for key, value in os.environ.items() if key.startswith("OPENBLAS_")},
-            **{key: localise(str(value)) for key, value in service.get("environment", {}).items()},
+            **{
+                key: "127.0.0.1" if value in self.services else localise(str(value))
+                for key, value in service.get("environment", {}).items()
+            },
         }
-        command = [localise(word) for word in [*service.get("entrypoint", ()), *service["command"]]]
-        if service["image"].startswith("postgres:"):
+        entrypoint = service.get("entrypoint", ())
+        if service["image"].startswith("isophase:"):
+            entrypoint = ["/opt/container/entrypoint"]
+        command = [localise(word) for word in [*entrypoint, *service["command"]]]
+        if name == "postgres":
             command = self._as_postgres_image(command, environment, folders["/var/lib/postgresql/data"], ports[5432])
         where = folders.get(service.get("working_dir", ""), home)
         with (self.folder / f"{name}.{replica}.log").open("wb") as log:
@@ -147,8 +157,6 @@ class Stack:
         if "healthcheck" in service:
             test = [localise(word) for word in service["healthcheck"]["test"]]
             self._wait_until_healthy(f"{name}.{replica}", service["healthcheck"], test, environment)
-        elif service.get("restart") == "no":
-            assert process.wait(60) == 0, self.log(f"{name}.{replica}")
 
     def _folder(self, volume: str) -> tuple[str, Path]:
         source, target = volume.split(":")[:2]
@@ -185,7 +193,7 @@ class Stack:
             shutil.chown(folder, "postgres")
             user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
         password = folder.parent / "postgres-password"
-        password.write_text(environment["POSTGRES_PASSWORD"])
+        password.write_text(Path(environment["POSTGRES_PASSWORD_FILE"]).read_text())
         if user:
             shutil.chown(password, "postgres")
         password.chmod(0o600)

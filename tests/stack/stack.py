@@ -2,6 +2,8 @@
 
 import base64
 import os
+import re
+import stat
 import subprocess
 import time
 from pathlib import Path
@@ -19,12 +21,6 @@ from tests.serial import run_serially
 from tests.stack.browser import picture_of
 from tests.stack.compose import FILE, ROOT, Stack, read
 
-SECRETS = {
-    "POSTGRES_PASSWORD": "postgrespassword",
-    "PREFECT_AUTH": "admin:prefectpassword",
-    "AWS_ACCESS_KEY_ID": "isophasekey",
-    "AWS_SECRET_ACCESS_KEY": "isophasesecret",
-}
 SMALL = """
 kind = "lattice"
 [axes]
@@ -50,6 +46,7 @@ flow = "sweep"
 sweep = "long.toml"
 store = "s3://results/long.zarr"
 """
+PINNED = re.compile(r"sha256:[0-9a-f]{64}")
 SCREENSHOTS = Path(os.environ.get("ISOPHASE_SCREENSHOTS", ROOT / "results" / "stack"))
 
 
@@ -63,12 +60,21 @@ def declared(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def stack(declared):
-    with Stack({**SECRETS, "ISOPHASE_DEPLOYMENTS": str(declared)}, {"dask-worker": 2}, ("s3",)) as running:
-        keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+def secrets(tmp_path_factory):
+    """The folder that `make secrets` makes."""
+    folder = tmp_path_factory.mktemp("stack") / "secrets"
+    subprocess.run(["make", "--directory", ROOT, "secrets", f"ISOPHASE_SECRETS={folder}"], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stack(declared, secrets):
+    variables = {"ISOPHASE_SECRETS": str(secrets), "ISOPHASE_DEPLOYMENTS": str(declared)}
+    with Stack(variables, {"dask-worker": 2}, ("s3",)) as running:
         patch = pytest.MonkeyPatch()
         for name, value in {
-            **{key: SECRETS[key] for key in keys},
+            "AWS_ACCESS_KEY_ID": (secrets / "aws_access_key_id").read_text(),
+            "AWS_SECRET_ACCESS_KEY": (secrets / "aws_secret_access_key").read_text(),
             "AWS_ENDPOINT_URL": f"http://{running.address(9000)}",
             "AWS_ALLOW_HTTP": "true",
             "AWS_REGION": "us-east-1",
@@ -83,8 +89,8 @@ def stack(declared):
 
 
 @pytest.fixture
-def api(stack):
-    user, password = SECRETS["PREFECT_AUTH"].split(":")
+def api(stack, secrets):
+    user, password = (secrets / "prefect_auth").read_text().split(":")
     with httpx.Client(base_url=f"http://{stack.address(4200)}/api", auth=(user, password), timeout=20) as client:
         yield client
 
@@ -120,32 +126,70 @@ def of_deployment(api, name):
     return deployment["id"], [run for run in flow_runs(api) if run["deployment_id"] == deployment["id"]]
 
 
-def test_compose_accepts_the_file_and_refuses_it_without_secrets():
-    environment = {"PATH": os.environ["PATH"]}
+def test_compose_accepts_the_file():
     command = ["docker-compose", "--file", FILE, "--profile", "s3", "config", "--quiet"]
-    accepted = subprocess.run(command, env=environment | SECRETS, capture_output=True, text=True, check=False)
+    environment = {"PATH": os.environ["PATH"]}
+    accepted = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert accepted.returncode == 0, accepted.stderr
-    for name in ("POSTGRES_PASSWORD", "PREFECT_AUTH"):
-        without = {key: value for key, value in SECRETS.items() if key != name}
-        refused = subprocess.run(command, env=environment | without, capture_output=True, text=True, check=False)
-        assert refused.returncode != 0
-        assert "set it to" in refused.stderr
+
+
+def test_secrets_are_random_files_in_a_closed_folder_and_stay(secrets, tmp_path):
+    texts = {path.name: path.read_text() for path in secrets.iterdir()}
+    assert set(texts) == set(read({})["secrets"])
+    assert len(set(texts.values())) == len(texts)
+    assert all(len(text) >= 48 for text in texts.values())
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+    make = ["make", "--directory", ROOT, "secrets", f"ISOPHASE_SECRETS={secrets}"]
+    subprocess.run(make, check=True)
+    assert {path.name: path.read_text() for path in secrets.iterdir()} == texts
+
+
+def test_a_program_gets_its_secrets_from_files_and_an_empty_one_is_named(tmp_path):
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "word").write_text("open sesame")
+    environment = {"PATH": os.environ["PATH"], "WORD_FILE": str(folder / "word"), "SSL_CERT_FILE": "/etc/ssl/a.pem"}
+    command = [ROOT / "deployments" / "container" / "entrypoint", "env"]
+    given = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert "WORD=open sesame" in given
+    assert "SSL_CERT_FILE=/etc/ssl/a.pem" in given
+    assert not any(line.startswith("WORD_FILE=") for line in given)
+    (folder / "word").write_text("\n")
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert refused.stderr == f"secret {folder / 'word'}: is empty\n"
 
 
 def test_every_service_is_pinned_bounded_unprivileged_and_published_on_loopback_only():
-    services = read(SECRETS)["services"]
-    assert {"postgres", "prefect-server", "dask-scheduler", "dask-worker", "runner", "s3"} <= set(services)
+    services = read({})["services"]
+    assert {"postgres", "backup", "prefect-server", "certs", "dask-scheduler", "dask-worker", "runner", "s3"} <= set(
+        services
+    )
     for name, service in services.items():
-        assert service["image"].split(":")[1][0].isdigit(), name
+        tag, _, digest = service["image"].partition("@")
+        assert tag.split(":")[1][0].isdigit(), name
+        assert "build" in service or PINNED.fullmatch(digest), name
         assert service["mem_limit"], name
+        assert service["pids_limit"], name
+        assert service["read_only"] is True, name
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
         assert service["cap_drop"] == ["ALL"], name
-        assert service["restart"] == ("no" if name == "certs" else "unless-stopped"), name
-        assert "healthcheck" in service or name == "certs", name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["restart"] == "unless-stopped", name
+        assert "healthcheck" in service, name
+        assert service.get("networks") or service.get("network_mode") == "none", name
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
-    stages = (ROOT / "Dockerfile").read_text().split("FROM ")[1:]
+        for variable, value in service.get("environment", {}).items():
+            secret = any(word in variable for word in ("PASSWORD", "AUTH_STRING", "SECRET", "ACCESS_KEY"))
+            assert not secret or value.startswith("/run/secrets/"), (name, variable)
+    stages = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert stages
     for stage in stages:
-        assert stage.split()[0].split(":")[1][0].isdigit()
-        assert "\nUSER " in stage
+        tag, _, digest = stage.partition("@")
+        assert tag.split(":")[1][0].isdigit()
+        assert PINNED.fullmatch(digest)
+    last_of_each = (ROOT / "Dockerfile").read_text().split("FROM ")
+    assert all("\nUSER 1000:1000\n" in stage for stage in last_of_each if " AS build" not in stage and "AS" in stage)
 
 
 def test_a_schedule_fires_and_its_results_are_in_the_object_store_reduced(stack, api, declared):
@@ -171,11 +215,11 @@ def test_a_schedule_fires_and_its_results_are_in_the_object_store_reduced(stack,
     np.testing.assert_array_equal(phase.sel(seed=reference.seed).values, reference.values)
 
 
-def test_the_runs_are_kept_in_postgresql_with_their_artifacts(stack, api):
+def test_the_runs_are_kept_in_postgresql_with_their_artifacts(stack, api, secrets):
     database = subprocess.run(
         ["psql", "-h", "127.0.0.1", "-p", str(stack.ports[5432]), "-U", "prefect", "prefect", "-Atc",
          "select count(*) from flow_run where state_type = 'COMPLETED'"],
-        env={"PATH": os.environ["PATH"], "PGPASSWORD": SECRETS["POSTGRES_PASSWORD"]},
+        env={"PATH": os.environ["PATH"], "PGPASSWORD": (secrets / "postgres_password").read_text()},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert int(database.stdout) >= 2
@@ -257,8 +301,8 @@ def test_no_process_listens_beyond_loopback(stack):
         ("prefect-artifacts", 4200, "/artifacts", "small-store"),
     ],
 )
-def test_the_pages_answer_in_a_browser(stack, name, port, path, shown):
-    secret = base64.b64encode(SECRETS["PREFECT_AUTH"].encode()).decode()
+def test_the_pages_answer_in_a_browser(stack, secrets, name, port, path, shown):
+    secret = base64.b64encode((secrets / "prefect_auth").read_bytes()).decode()
     log_in = f"localStorage.setItem('prefect-password', '{secret}')"
     text = picture_of(f"http://{stack.address(port)}{path}", SCREENSHOTS / f"{name}.png", log_in)
     assert shown in text or name == "dask"  # whose plots keep their titles to themselves
