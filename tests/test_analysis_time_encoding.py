@@ -102,3 +102,14 @@ def test_states_that_relax_count_by_distance_and_states_that_drift_linearly():
     nothing = counting(xr.DataArray(rng.normal(size=(20, 60, 6)), dims=dims), elapsed, np.zeros(6))
     assert nothing.probe_r2 < 0.05
     assert np.isnan(counting(xr.DataArray(drifting[:3], dims=dims), elapsed[:3], np.zeros(6)).probe_r2)
+
+
+def test_rounding_does_not_decide_whether_equal_shifts_of_all_sequences_count():
+    """Of two sequences and a period of 3 a third of the random clocks are the clock itself, later or not."""
+    h = turning(np.random.default_rng(40), n=2, steps=20)
+    found = set()
+    for number in range(10):
+        rounded = h + 1e-14 * np.random.default_rng(number).normal(size=h.shape)
+        found.add(float(phase_encoding(rounded, 3, CENTRE, eigenplane(JACOBIAN)).p_value))
+    assert len(found) == 1
+    assert found.pop() > 0.28
