@@ -24,22 +24,30 @@ ALONG = ("axes", "row", "col", "radial", "graph")
 FIT_ABOVE = 3.0  # in standard deviations of the noise: there noise raises |C| by 1/18 and biases ln |C| by as little
 RISES_BY = 2.0  # in standard deviations of the noise
 FIT_POINTS = 3  # two points always lie on an exponential
+BAND = 0.5  # to either side of -ln |C| = 1
+CHANCE = 0.01  # with which uncorrelated rings may pass for coherent ones
 
 
 def correlation_length(
-    correlation: xr.Dataset, structure: xr.Dataset | None = None, seed_dim: str = "seed", along: str = "axes"
+    correlation: xr.Dataset,
+    structure: xr.Dataset | None = None,
+    seed_dim: str = "seed",
+    along: str = "axes",
+    alternates: bool = True,
 ) -> xr.Dataset:
     """Correlation length, in ring spacings, of the seed-averaged correlation, for every map.
 
     Seeds are pooled before anything is drawn from C: ``C(d) = sum_s pairs_s C_s / sum_s pairs_s``, and S likewise by
-    defined rings. The length comes from ``|C|`` (neighbouring rings may lock in anti-phase, where C alternates in
-    sign). Where patches in phase and patches in anti-phase lie side by side, they cancel at odd distances, and |C|
-    alternates between even and odd ones; so a single low value among higher ones is passed over:
+    defined rings. The length comes from ``|C|``. Neighbouring rings may lock in phase or in anti-phase, where C
+    alternates in sign, and patches of both may lie side by side, which cancel at odd distances: there |C| tells how
+    much there is of either order, and at even distances how far it reaches.
 
-    - ``xi_efold``: where |C| falls to 1/e for two distances in a row, by linear interpolation of ln |C| from the last
-      distance before, from C(0) = 1 on, to the first of those two, or to the second if |C| is higher there by more than
-      2 standard deviations of its noise. Exact for an exponential of any length, also below
-      one spacing.
+    - ``xi_efold``: where |C| falls to 1/e, as a mean over the levels of |C| from exp(-1/2) to exp(-3/2): how much
+      distance has |C| above a level, divided by what it is for an exponential of length 1. ln |C| is linear in
+      between; at odd distances it is no lower than half way between the even ones beside (``alternates``); beyond half
+      of the lattice |C| goes on as the exponential through 1 and its last value. Exact for an exponential of any
+      length, also below one spacing; a Gaussian exp(-(d/a)^2) has 0.99 a. It is continuous in C, no |C(d)| that rises
+      lowers it, and no estimate of the noise enters it.
     - ``xi_fit``: weighted least squares of ln |C| = ln A - d/xi from d = 1 to the last distance before |C| falls
       below 3 standard deviations of its noise (``noise``) for two distances in a row, and not beyond half of the
       lattice; weights pairs |C|^2, the inverse variance of ln |C|. At least 3 distances; those from which |C| rises
@@ -52,10 +60,11 @@ def correlation_length(
     whatever the pooled C is: lattices that are coherent but twisted by different whole turns cancel there.
 
     Each ``xi_*`` is NaN where not defined, and ``xi_*_reason`` says why (``flag_meanings``); where it is longer than
-    half of the lattice, ``xi_lower_bound`` says so much. With C(1) inside its noise ``xi_efold`` is kept and flagged:
-    the length is no more than about that. ``noise`` is the standard deviation of C(d) between uncorrelated rings,
-    from the number of pairs and of rings correlated with one (Bartlett 1946): |C| of n rings never falls below it,
-    so no estimator reads C there.
+    half of the lattice, ``xi_lower_bound`` says so much; that |C| is so high there for want of pairs must have less
+    than 1 % of chance, and no distance may be without pairs. With |C| of neighbours inside its noise ``xi_efold`` is
+    kept and flagged: the length is no more than about that. ``noise`` is the standard deviation of C(d) between
+    uncorrelated rings, from the number of pairs and of rings correlated with one (Bartlett 1946): |C| of n rings never
+    falls below it.
 
     Uncertainty: delete-one jackknife over seeds of the whole estimate, one standard error. Seeds are the independent
     units, they are few, and the estimate is a smooth function of means: there the jackknife is deterministic, while a
@@ -71,6 +80,7 @@ def correlation_length(
         ``correlation`` that is returned. The second moment is that of the whole plane. ``graph``: ``correlation`` is
         :func:`graph_correlation.graph_correlation`'s, lengths are hops, half of the lattice is the farthest that any
         two rings are apart, and there is no second moment.
+    alternates : whether the rings have two sublattices, so that neighbours can lock in anti-phase.
 
     Returns
     -------
@@ -89,7 +99,7 @@ def correlation_length(
     half = correlation.sizes["distance"] - 1 if along == "graph" else min(_sides(along, rows, cols)) // 2
     distance = correlation["radial_distance" if along == "radial" else "distance"].variable
     axis = xr.DataArray(distance.values.astype(float), dims="distance")
-    result = _efold_and_fit(correlation, axis, half, along, seed_dim)
+    result = _efold_and_fit(correlation, axis, half, along, alternates, seed_dim)
     estimators: tuple[str, ...] = ESTIMATORS
     if structure is not None:
         _require("structure", structure, ("centred", "defined", "shell_modes", "shell_k2"))
@@ -107,7 +117,9 @@ def correlation_length(
     return described.assign_coords(distance=distance)
 
 
-def _efold_and_fit(correlation: xr.Dataset, axis: xr.DataArray, half: int, along: str, seed_dim: str) -> xr.Dataset:
+def _efold_and_fit(
+    correlation: xr.Dataset, axis: xr.DataArray, half: int, along: str, alternates: bool, seed_dim: str
+) -> xr.Dataset:
     """The estimates from C, their errors, and what C they were drawn from."""
     names = _profiles(along, correlation.attrs["rows"], correlation.attrs["cols"])
     values = xr.concat([correlation[c] for c, _ in names], "profile")
@@ -119,7 +131,7 @@ def _efold_and_fit(correlation: xr.Dataset, axis: xr.DataArray, half: int, along
         xr.concat([correlation[p] for _, p in names], "profile"),
         correlation["correlated_rings"],
         axis,
-        kwargs={"half": half, "radial": along in ("radial", "graph")},
+        kwargs={"half": half, "alternates": alternates, "radial": along in ("radial", "graph")},
         input_core_dims=[per_distance, per_distance, per_distance, [seed_dim], ["distance"]],
         output_core_dims=[[], [], [], [seed_dim]] * 2 + [[], ["distance"], ["distance"]],
         dask="parallelized",
@@ -202,6 +214,7 @@ def _from_correlation(
     correlated: np.ndarray,
     distance: np.ndarray,
     half: int,
+    alternates: bool,
     radial: bool,
 ) -> tuple[np.ndarray, ...]:
     """Estimates from C [..., profile, seed, distance]; see :func:`correlation_length`."""
@@ -219,11 +232,15 @@ def _from_correlation(
     noise = np.sqrt(variance.mean(axis=-2))
     present = (pairs[..., 0] > 0).any(axis=-1)
     # Seeds that are coherent but twisted by different whole turns cancel in the pooled C: no length is shorter for it.
-    alone = np.abs(values).mean(axis=-2)[..., 1 : half + 1]
-    coherent = (half > 0) & present.any(axis=0) & ((alone > np.exp(-1)).all(axis=-1) | ~present).all(axis=0)
+    alone = _above_cancelled(np.abs(values).mean(axis=-2)[..., : half + 1], alternates)
+    high = (alone > np.exp(-1)).all(axis=-1) & _by_more_than_chance(alone, pairs.sum(axis=-2)[..., : half + 1])
+    coherent = (half > 0) & present.any(axis=0) & (high | ~present).all(axis=0)
     efold, fit = (
         _Estimate(np.where(coherent, np.nan, xi), np.where(coherent, BEYOND_HALF, reason))
-        for xi, reason in (_efold(profile, noise, distance, half), _fit(profile, number, noise, distance, half))
+        for xi, reason in (
+            _efold(profile, number, noise, distance, half, alternates),
+            _fit(profile, number, noise, distance, half),
+        )
     )
     seeds = present.sum(axis=0)
     results = (_with_errors(estimate, present) for estimate in (efold, fit))
@@ -241,6 +258,7 @@ def _from_structure(
 ) -> tuple[np.ndarray, ...]:
     """The second moment from S [..., seed, shell]."""
     centred, defined = np.moveaxis(centred, -2, 0), np.moveaxis(defined, -1, 0)
+    defined = np.where(defined * modes.sum() > 1.5, defined, 0.0)  # a single ring has S = 1 everywhere, to rounding
     S, _ = _pooled(centred, np.broadcast_to(defined[..., None], centred.shape))
     present: np.ndarray = np.greater(defined, 0)
     return _with_errors(_second_moment(S, modes, k2, half, efold, side), present)
@@ -257,31 +275,62 @@ def _with_errors(estimate: _Estimate, present: Any) -> tuple[np.ndarray, np.ndar
     return estimate.xi[0], error, estimate.reason[0].astype(np.int8), np.moveaxis(without, 0, -1)
 
 
-def _efold(profile: np.ndarray, noise: np.ndarray, distance: np.ndarray, half: int) -> _Estimate:
-    inside = profile[..., : half + 1]
-    below = inside <= np.exp(-1)
-    pair = below.copy()
-    pair[..., :-1] &= below[..., 1:]
-    found = pair.any(axis=-1)
-    first = np.maximum(np.argmax(pair, axis=-1), 1 if half else 0)
-    second = np.minimum(first + 1, half)
-    at_first, at_second = (np.take_along_axis(inside, k[..., None], -1)[..., 0] for k in (first, second))
-    noise_there = np.take_along_axis(np.broadcast_to(noise, profile.shape), first[..., None], -1)[..., 0]
-    after = np.where(at_second > at_first + RISES_BY * noise_there, second, first)
-    before = np.maximum(first - 1, 0)
-    inside = np.where(found[..., None], inside, 1.0)
+def _by_more_than_chance(profile: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Whether uncorrelated pairs would not do: the mean of n unit vectors exceeds r with probability exp(-n r^2)."""
+    return (np.exp(-pairs * np.square(profile)) < CHANCE).all(axis=-1)
+
+
+def _above_cancelled(profile: np.ndarray, alternates: bool) -> np.ndarray:
+    """|C| at 0, 1, 2, ..., at odd distances no lower than the geometric mean of its neighbours."""
+    if not alternates or profile.shape[-1] < 3:
+        return profile
+    raised = profile.copy()
+    odd = raised[..., 1:-1:2]
+    np.maximum(odd, np.sqrt(profile[..., :-2:2] * profile[..., 2::2]), out=odd)
+    return raised
+
+
+def _efold(
+    profile: np.ndarray, number: np.ndarray, noise: np.ndarray, distance: np.ndarray, half: int, alternates: bool
+) -> _Estimate:
+    if half == 0:
+        return _Estimate(np.full(profile.shape[:-1], np.nan), np.full(profile.shape[:-1], NO_PAIRS))
+    profile, number, noise, distance = (a[..., : half + 1] for a in (profile, number, noise, distance))
+    no_more_than_noise = (profile < 2 * noise)[..., 1:3].all(axis=-1)
+    profile = _above_cancelled(profile, alternates)
     with np.errstate(divide="ignore"):
-        log = np.log(inside)  # -inf where C vanishes: the crossing is then at the distance before
-    high, low = (np.take_along_axis(log, k[..., None], -1)[..., 0] for k in (before, after))
-    step = distance[after] - distance[before]
-    fall = np.where(found, high - low, 1.0)
-    xi = distance[before] + step * (high + 1) / fall
-    reason = np.where(found, DEFINED, BEYOND_HALF)
-    reason = np.where(found & (first == 1) & (np.exp(low) < 2 * noise_there), UPPER_BOUND, reason)
-    reason = np.where(found & (noise_there >= np.exp(-1)), NOISE, reason)
-    # NaN at the crossing: defined rings, but no pair of them at a distance that it needs.
-    reason = np.where(np.isnan(profile[..., 0]) | (found & np.isnan(xi)) | (half == 0), NO_PAIRS, reason)
+        falls = -np.log(profile)  # inf where C vanishes: nothing of that interval is above any level
+    xi = (_part_above(falls[..., :-1], falls[..., 1:]) * np.diff(distance)).sum(axis=-1)
+    last = np.maximum(falls[..., -1], 1e-9)
+    xi = xi + distance[-1] / last * _integral_above(last)
+    crossing = np.clip(np.searchsorted(distance, np.where(np.isfinite(xi), xi, 0)), 1, half)
+    noise_there = np.take_along_axis(np.broadcast_to(noise, profile.shape), crossing[..., None], -1)[..., 0]
+    reason = np.where(no_more_than_noise, UPPER_BOUND, DEFINED)
+    reason = np.where(noise_there >= np.exp(-1), NOISE, reason)
+    beyond = np.where(_by_more_than_chance(profile, number), BEYOND_HALF, NOISE)
+    reason = np.where(xi > distance[-1], beyond, reason)
+    reason = np.where(np.isnan(xi), NO_PAIRS, reason)
     return _Estimate(np.where((reason == DEFINED) | (reason == UPPER_BOUND), xi, np.nan), reason)
+
+
+def _part_above(at_start: np.ndarray, at_end: np.ndarray) -> np.ndarray:
+    """Mean over an interval, along which -ln |C| is linear, of the part of the band of levels that |C| is above."""
+    low, high = np.minimum(at_start, at_end), np.maximum(at_start, at_end)
+    rise = high - np.where(np.isinf(low), 0.0, low)
+    steep = rise > 1e-6  # else the ends are as good as equal, and the integral over -ln |C| is the share times the rise
+    sloped = (_integral_above(low) - _integral_above(high)) / np.where(steep, rise, 1.0)
+    return np.where(steep | np.isnan(rise), sloped, _share_above(low))
+
+
+def _share_above(falls: np.ndarray) -> np.ndarray:
+    """Share of the levels exp(-1 - BAND) to exp(-1 + BAND), even in their logarithm, that exp(-falls) is above."""
+    return np.clip((1 + BAND - falls) / (2 * BAND), 0.0, 1.0)
+
+
+def _integral_above(falls: np.ndarray) -> np.ndarray:
+    """Integral of that share from ``falls`` on; 1 from 0 on."""
+    inside = np.clip(1 + BAND - falls, 0.0, 2 * BAND)
+    return np.square(inside) / (4 * BAND) + np.maximum(1 - BAND - falls, 0.0)
 
 
 def _fit(profile: np.ndarray, number: np.ndarray, noise: np.ndarray, distance: np.ndarray, half: int) -> _Estimate:

@@ -216,7 +216,7 @@ def _lengths(correlation: xr.Dataset, structure: xr.Dataset, scheme: Mapping[str
     else:
         tiling, rows, cols = scheme["tiling"], correlation.attrs["rows"], correlation.attrs["cols"]
         along = "col" if tiling == "triangular" else "axes"
-        lengths = correlation_length(correlation, structure, along=along)
+        lengths = correlation_length(correlation, structure, along=along, alternates=tiling != "hexagonal")
         for name in (f"xi_second_moment{part}" for part in ("", "_error", "_without")):
             lengths[name] = (lengths[name] * SECOND_MOMENT_SCALE[tiling]).assign_attrs(lengths[name].attrs)
         side = cols if along == "col" else min((n for n in (rows, cols) if n > 1), default=1)
