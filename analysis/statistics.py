@@ -45,6 +45,12 @@ def student(confidence: float, seeds: np.ndarray) -> np.ndarray:
     return scipy.special.stdtrit(np.maximum(seeds - 1, 1), (1 + confidence) / 2)
 
 
+def welch(variance: np.ndarray, freedom: np.ndarray) -> np.ndarray:
+    """Degrees of freedom of a sum of variances [..., part] with some each, inf where known (Welch, Satterthwaite)."""
+    square = (np.square(variance) / freedom).sum(axis=-1)
+    return np.divide(np.square(variance.sum(axis=-1)), square, out=np.full(square.shape, np.inf), where=square > 0)
+
+
 def trapezoid_weights(x: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """The interval that each sample of ``inside`` [..., x] stands for: half the gaps to its neighbours inside."""
     gaps = np.diff(x) * (inside[..., 1:] & inside[..., :-1]) / 2

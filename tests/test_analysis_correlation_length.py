@@ -279,7 +279,7 @@ def checkerboard_of(side):
 
 
 def test_a_dip_at_an_odd_distance_makes_no_step():
-    """C(1), C(2) of the quickstart at two times; where |C| first falls to 1/e there is a step from 1.6 to 0.8 between."""
+    """Two times of the quickstart; where |C| first falls to 1/e there is a step from 1.6 to 0.8 between them."""
     lengths = [float(correlation_length(with_correlation([1, c1, c2] + [0.1] * 30)).xi_efold)
                for c1, c2 in np.linspace((0.224, 0.293), (0.298, 0.297), 20)]  # fmt: skip
     assert np.ptp(lengths) < 0.1

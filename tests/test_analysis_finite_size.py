@@ -121,3 +121,25 @@ def test_wrong_arguments_are_refused():
         finite_size(xi, error, size_dim="L")
     with pytest.raises(ValueError, match="must be positive and distinct"):
         finite_size(*lengths([32, 32], [1, 1], 0.1))
+
+
+@pytest.mark.parametrize("seeds", [4, 5, 8])
+def test_intervals_cover_where_errors_come_from_few_seeds(seeds):
+    rng = np.random.default_rng(seeds)
+    each = 4 + 8 / SIZES + 40 / SIZES * rng.standard_normal((4000, seeds, 5))
+    xi, error = lengths(SIZES, each.mean(axis=1), 1.0)
+    error = error.copy(data=each.std(axis=1, ddof=1) / np.sqrt(seeds))
+    got = finite_size(xi, error, seeds=xr.full_like(xi, seeds))
+    assert 0.94 <= ((got.xi_infinite_low < 4) & (got.xi_infinite_high > 4)).mean() <= 0.975
+    assert got.xi_infinite.std() == pytest.approx(float(np.sqrt((got.xi_infinite_error**2).mean())), rel=0.05)
+    if seeds > 4:  # of fewer the tail of chi^2 is another one
+        assert (got.p_value < 0.05).mean() < 0.12
+
+
+def test_a_length_that_still_changes_by_more_than_a_tenth_is_not_called_saturated():
+    """The exponent alone called -24.7 +- 6.9 saturated."""
+    values = 2.1 - 24.7 / np.array([48, 64, 96])
+    got = finite_size(*lengths([48, 64, 96], values, np.array([0.08, 0.05, 0.04])))
+    assert got.state != SATURATED
+    flat = finite_size(*lengths([48, 64, 96], [2.1, 2.1, 2.1], np.array([0.02, 0.02, 0.02])))
+    assert flat.state == SATURATED
