@@ -40,6 +40,7 @@ from isophase.sweeps.store import (
     read_refined,
     read_summaries,
     resolve,
+    stored_streams,
     stored_sweep,
     write_summaries,
 )
@@ -270,11 +271,12 @@ def _with_context(part: Part, kind: Kind, dataset: xr.Dataset) -> xr.Dataset:
     if type(kind).context is Kind.context:
         return dataset
     seeds = dataset["seed"].values if "seed" in dataset.dims else [parameters(dataset).get("seed", 0)]
-    entropy = stored_sweep(part.store)["seed"]
+    entropy, streams = stored_sweep(part.store)["seed"], stored_streams(part.store)
     made = []
     for seed in seeds:
         model = kind.parameters.model_validate(parameters(dataset) | {"seed": int(seed)})
-        made.append(kind.context(model, point_seed(entropy, kind.stream, model, kind.seed_free)))
+        seed_free = kind.seed_free_of(model, streams)
+        made.append(kind.context(model, point_seed(entropy, kind.stream, model, seed_free, streams)))
     if not any(len(of_seed.variables) for of_seed in made):
         return dataset
     joined = xr.concat(made, "seed", join="outer", fill_value=PADDING) if "seed" in dataset.dims else made[0]
@@ -286,7 +288,8 @@ def _run_again(part: Part, kind: Kind, dataset: xr.Dataset) -> Callable[[np.ndar
     sweep = stored_sweep(part.store)
     record = kind.record.model_validate(sweep["record"])
     model = kind.parameters.model_validate(parameters(dataset))
-    seed = point_seed(sweep["seed"], kind.stream, model, kind.seed_free)
+    streams = stored_streams(part.store)
+    seed = point_seed(sweep["seed"], kind.stream, model, kind.seed_free_of(model, streams), streams)
     return functools.partial(kind.run_again, model, seed, record)
 
 

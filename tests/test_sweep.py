@@ -1,5 +1,7 @@
 """What a sweep file may say, and what a wrong one is answered."""
 
+import hashlib
+import json
 import tomllib
 
 import numpy as np
@@ -294,3 +296,29 @@ def test_points_have_streams_of_their_own():
         for index in np.ndindex(group.shape)
     ]
     assert len(set(states)) == len(states) == 120
+
+
+def stream(**values):
+    kind = kind_named("lattice")
+    return tuple(point_seed(7, "lattice", kind.parameters.model_validate({"size": 8, **values})).generate_state(2))
+
+
+def test_one_realisation_is_followed_under_every_delay_threshold_and_step():
+    plain = stream()
+    assert stream(delay=0.0) == stream(delay=-0.0) == stream(delay=0.1) == plain
+    assert stream(dt=0.001) == stream(v_high=0.5) == stream(v_low=0.1) == plain
+    assert stream(coupling=0.3) == plain  # nothing has that weight
+    assert stream(sharing="weak", coupling=0.3) != stream(sharing="weak")
+    assert stream(sharing="weak", coupling=0.0) == stream(sharing="weak", coupling=-0.0)
+    assert stream(private=2) != plain
+    assert stream(initial="random") != plain
+
+
+def test_older_stores_keep_their_streams():
+    kind = kind_named("lattice")
+    point, other = (kind.parameters.model_validate({"size": 8, "delay": delay}) for delay in (0.01, 0.02))
+    old = [tuple(point_seed(7, "lattice", p, streams=1).generate_state(2)) for p in (point, other)]
+    assert old[0] != old[1]
+    text = json.dumps(["lattice", {"delay": 0.02, "seed": 0, "size": 8}], sort_keys=True, separators=(",", ":"))
+    words = np.frombuffer(hashlib.sha256(text.encode()).digest(), dtype="<u4").tolist()
+    assert old[1] == tuple(np.random.SeedSequence(7, spawn_key=words).generate_state(2))

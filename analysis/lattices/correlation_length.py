@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-DEFINED, NO_PAIRS, BEYOND_HALF, NOISE, TOO_FEW, UPPER_BOUND, NO_WAVEVECTOR = range(7)
+DEFINED, NO_PAIRS, BEYOND_HALF, NOISE, TOO_FEW, UPPER_BOUND, NO_WAVEVECTOR, WAVES = range(8)
 REASONS = (
     "defined",
     "no_pairs_of_defined_rings",
@@ -17,6 +17,7 @@ REASONS = (
     "too_few_distances_above_the_noise",
     "upper_bound_neighbours_correlate_no_more_than_noise",
     "no_wavevector_on_a_graph",
+    "waves_have_a_wavelength",
 )
 ESTIMATORS = ("efold", "fit", "second_moment")
 PARTS = ("", "_error", "_reason", "_without")
@@ -24,7 +25,7 @@ ALONG = ("axes", "row", "col", "radial", "graph")
 FIT_ABOVE = 3.0  # in standard deviations of the noise: there noise raises |C| by 1/18 and biases ln |C| by as little
 RISES_BY = 2.0  # in standard deviations of the noise
 FIT_POINTS = 3  # two points always lie on an exponential
-BAND = 0.5  # to either side of -ln |C| = 1
+BAND = 0.25  # to either side of -ln |C| = 1
 CHANCE = 0.01  # with which uncorrelated rings may pass for coherent ones
 
 
@@ -42,11 +43,11 @@ def correlation_length(
     alternates in sign, and patches of both may lie side by side, which cancel at odd distances: there |C| tells how
     much there is of either order, and at even distances how far it reaches.
 
-    - ``xi_efold``: where |C| falls to 1/e, as a mean over the levels of |C| from exp(-1/2) to exp(-3/2): how much
+    - ``xi_efold``: where |C| falls to 1/e, as a mean over the levels of |C| from exp(-3/4) to exp(-5/4): how much
       distance has |C| above a level, divided by what it is for an exponential of length 1. ln |C| is linear in
       between; at odd distances it is no lower than half way between the even ones beside (``alternates``); beyond half
       of the lattice |C| goes on as the exponential through 1 and its last value. Exact for an exponential of any
-      length, also below one spacing; a Gaussian exp(-(d/a)^2) has 0.99 a. It is continuous in C, no |C(d)| that rises
+      length, also below one spacing; a Gaussian exp(-(d/a)^2) has 0.997 a. It is continuous in C, no |C(d)| that rises
       lowers it, and no estimate of the noise enters it.
     - ``xi_fit``: weighted least squares of ln |C| = ln A - d/xi from d = 1 to the last distance before |C| falls
       below 3 standard deviations of its noise (``noise``) for two distances in a row, and not beyond half of the

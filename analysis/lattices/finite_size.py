@@ -129,12 +129,13 @@ def _extrapolate(xi: np.ndarray, error: np.ndarray, seeds: np.ndarray, size: np.
     state = np.where(exponent - reach > 0.5, NOT_SATURATED, CANNOT_TELL)
     state = np.where((exponent + reach < 0.5) & used[..., -1] & ~(several & far), SATURATED, state)
     ends = (fit.intercept - fit.reach, fit.intercept + fit.reach)
-    parts = (fit.intercept, fit.error, *ends, fit.slope, fit.slope_error, fit.chi2)
     given = several & (state != NOT_SATURATED)
-    parts = tuple(np.where(given, part, np.nan) for part in parts)
+    parts = (fit.intercept, fit.error, *ends, fit.slope, fit.slope_error, fit.chi2)
     back = np.argsort(order)
-    return (*parts, fit.dof, np.where(given, fit.p, np.nan), exponent, exponent_error, state.astype(np.int8),
-            used[..., back], beyond[..., back])  # fmt: skip
+    told = (np.where(given, part, np.nan) for part in parts)
+    verdict = state.astype(np.int8)
+    p_value = np.where(given, fit.p, np.nan)
+    return *told, fit.dof, p_value, exponent, exponent_error, verdict, used[..., back], beyond[..., back]
 
 
 class _Line(NamedTuple):

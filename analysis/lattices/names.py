@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import xarray as xr
 
 from isophase.analysis.lattices.measurements import MEASUREMENTS
+from isophase.analysis.lattices.waves import NAMES as OF_WAVES
 
 SPACINGS = "ring spacings"
 SUFFIXES = {"efold": "", "fit": "_fit", "second_moment": "_second_moment"}
@@ -46,6 +47,8 @@ ACROSS = {
     "size": SPACINGS,
     "xi_infinite": SPACINGS,
     "xi_infinite_error": SPACINGS,
+    "xi_infinite_low": SPACINGS,
+    "xi_infinite_high": SPACINGS,
     "slope": "ring spacings^2",
     "slope_error": "ring spacings^2",
     "chi2": "1",
@@ -62,7 +65,7 @@ ACROSS = {
 def names(template: xr.Dataset) -> Mapping[str, str]:
     """Units of every variable and dimension that summary and extrapolation add to the ``template`` of a point."""
     time = str(template["time"].attrs.get("units", ""))
-    added = ONCE | ACROSS
+    added = ONCE | ACROSS | OF_WAVES
     for suffix in SUFFIXES.values():
         added |= {f"xi{suffix}{part}": units for part, units in LENGTH.items()}
         added |= {suffixed(name, suffix): units for name, units in STEADY.items()}

@@ -9,8 +9,8 @@ import xarray as xr
 from isophase.analysis.lattices.growth import FRACTION_OF_SIDE, check_times
 from isophase.analysis.statistics import flags, jackknife_error, present_seeds, student, trapezoid_weights
 
-STEADY, NOT_STEADY, CANNOT_TELL, NOT_DEFINED, BEYOND_HALF = range(5)
-STATES = ("steady", "not_steady", "cannot_tell", "not_defined", "beyond_half")
+STEADY, NOT_STEADY, CANNOT_TELL, NOT_DEFINED, BEYOND_HALF, WAVES = range(6)
+STATES = ("steady", "not_steady", "cannot_tell", "not_defined", "beyond_half", "waves")
 NAMES = (
     "xi_inf",
     "xi_inf_error",
@@ -32,6 +32,7 @@ def steady_state(
     without: xr.DataArray,
     side: int | None = None,
     beyond_half: xr.DataArray | bool = False,
+    waves: xr.DataArray | bool = False,
     window: float = 0.5,
     tolerance: float = 0.1,
     seed_dim: str = "seed",
@@ -48,6 +49,7 @@ def steady_state(
     - ``cannot_tell``: otherwise: neither is shown. More seeds or a longer run would. So it is for one seed, or fewer
       than 5 samples in the window;
     - ``beyond_half``: xi is defined in less than 9/10 of the window, and longer than half of the lattice in most of it;
+    - ``waves``: likewise, and in most of it the order is made of waves, which have a wavelength instead;
     - ``not_defined``: it is defined in less than 9/10 of the window otherwise.
 
     A drift beyond the tolerance is called steady in at most 5 % of cases, and no drift ``not_steady`` in at most 5 %.
@@ -63,6 +65,7 @@ def steady_state(
     side : shorter side of the lattice, in ring spacings.
     beyond_half : over ``time``, whether xi is not defined because it is longer than half of the lattice
         (``xi_efold_reason`` of ``correlation_length`` says so).
+    waves : over ``time``, whether the order is made of waves (``waves.waves``).
     window : part of the run, from its end, between 0 and 1; a run lasts from 0 to its last sample.
     tolerance : largest relative drift of a steady xi.
 
@@ -91,8 +94,9 @@ def steady_state(
         xi,
         without,
         xr.zeros_like(xi, bool) | beyond_half,
+        xr.zeros_like(xi, bool) | waves,
         kwargs={"time": time, "side": side, "window": window, "tolerance": tolerance},
-        input_core_dims=[["time"], [seed_dim, "time"], ["time"]],
+        input_core_dims=[["time"], [seed_dim, "time"], ["time"], ["time"]],
         output_core_dims=[[]] * len(NAMES),
         dask="parallelized",
         output_dtypes=[float] * (len(NAMES) - 2) + [bool, np.int8],
@@ -124,6 +128,7 @@ def _steady(
     xi: np.ndarray,
     without: np.ndarray,
     beyond_half: np.ndarray,
+    waves: np.ndarray,
     time: np.ndarray,
     side: int | None,
     window: float,
@@ -139,7 +144,7 @@ def _steady(
     # One sample in the window stands for all of it.
     weight = np.where(weight.sum(axis=-1, keepdims=True) > 0, weight, inside)
     total = weight.sum(axis=-1)
-    longer = np.where(beyond_half, weight, 0.0).sum(axis=-1) > total / 2
+    longer, waving = (np.where(part, weight, 0.0).sum(axis=-1) > total / 2 for part in (beyond_half, waves))
     weight = np.where(usable, weight, 0.0)
     defined = weight.sum(axis=-1) >= COVERAGE * total
 
@@ -155,7 +160,7 @@ def _steady(
     state = np.where(np.abs(drift) > from_zero, NOT_STEADY, CANNOT_TELL)
     state = np.where(np.abs(drift) + from_tolerance <= tolerance, STEADY, state)
     state = np.where(np.isfinite(drift_error) & (usable.sum(axis=-1) >= SAMPLES), state, CANNOT_TELL)
-    state = np.where(defined, state, np.where(longer, BEYOND_HALF, NOT_DEFINED))
+    state = np.where(defined, state, np.where(longer, BEYOND_HALF, np.where(waving, WAVES, NOT_DEFINED)))
 
     reached = _time_to_reach(xi, mean, usable, time)
     reached_without = _time_to_reach(without, mean_without, np.broadcast_to(usable[..., None, :], without.shape), time)

@@ -13,7 +13,7 @@ import xarray as xr
 
 from isophase.analysis.lattices.phase_field import CORE, check_phase, slabs
 
-NAMES = ("structure_factor", "radial", "centred", "wavenumber_row", "wavenumber_col", "defined")
+NAMES = ("structure_factor", "radial", "centred", "round_order", "wavenumber_row", "wavenumber_col", "defined")
 
 
 def structure_factor(phase: xr.DataArray) -> xr.Dataset:
@@ -38,8 +38,10 @@ def structure_factor(phase: xr.DataArray) -> xr.Dataset:
       circular mean of q weighted by S. That is the argument of C at one spacing, so it is 0 in phase and pi in
       anti-phase, and does not chase the highest of many noisy modes;
     - ``centred`` over ``shell``: mean of S over the shells round Q, each one mode of the shorter side wide, ``shell``
-      = 0 being Q alone; with the coordinates ``shell_modes``, their number of modes, and ``shell_k2``, the mean over
-      them of 4 sin^2(k_row / 2) + 4 sin^2(k_col / 2), k = q - Q;
+      = 0 being Q alone; with the coordinates ``shell_modes``, their number of modes, ``shell_wavenumber``, the mean
+      of their |q - Q|, and ``shell_k2``, the mean over them of 4 sin^2(k_row / 2) + 4 sin^2(k_col / 2), k = q - Q;
+    - ``round_order`` over ``shell``: the same round the wavevector of the nearest order in phase or in anti-phase,
+      whose components are 0 or pi: waves go out from it in all directions, so it is the centre of their ring in S;
     - ``defined``: fraction of rings whose phase is defined. S is NaN where there is none.
 
     Raises ValueError for an array that is not a phase field.
@@ -50,9 +52,9 @@ def structure_factor(phase: xr.DataArray) -> xr.Dataset:
         _transform,
         phase,
         input_core_dims=[CORE],
-        output_core_dims=[["q_row", "q_col"], ["q"], ["shell"], [], [], []],
+        output_core_dims=[["q_row", "q_col"], ["q"], ["shell"], ["shell"], [], [], []],
         dask="parallelized",
-        output_dtypes=[float] * 6,
+        output_dtypes=[float] * 7,
         dask_gufunc_kwargs={
             "output_sizes": {"q_row": rows, "q_col": cols, "q": len(wavenumber), "shell": len(around.modes)}
         },
@@ -65,9 +67,14 @@ def structure_factor(phase: xr.DataArray) -> xr.Dataset:
         q_col=("q_col", scipy.fft.fftshift(_modes(cols)), {**per_spacing, "long_name": "wavenumber along col"}),
         q=("q", wavenumber, {**per_spacing, "long_name": "mean |q| of the shell"}),
         shell_modes=("shell", around.modes, {"units": "1", "long_name": "modes in the shell round the peak"}),
+        shell_wavenumber=(
+            "shell",
+            around.wavenumber,
+            {**per_spacing, "long_name": "mean |q - Q| of the shell round the peak"},
+        ),
         shell_k2=("shell", around.k2, {"units": "1", "long_name": "mean lattice k^2 of the shell round the peak"}),
     )
-    for name in ("structure_factor", "radial", "centred"):
+    for name in ("structure_factor", "radial", "centred", "round_order"):
         dataset[name].attrs = {"units": "1", "long_name": "structure factor"}
     for axis in CORE:
         dataset[f"wavenumber_{axis}"].attrs = {**per_spacing, "long_name": f"wavenumber of the order along {axis}"}
@@ -118,7 +125,8 @@ def _transform(phase: np.ndarray) -> tuple[np.ndarray, ...]:
     maps = phase.reshape(-1, rows, cols)
     shells, around = _shells(rows, cols).mean, _centred_shells(rows, cols).mean
     full = np.empty(maps.shape)
-    radial, centred = np.empty((len(maps), shells.shape[0])), np.empty((len(maps), around.shape[0]))
+    radial = np.empty((len(maps), shells.shape[0]))
+    centred, round_order = np.empty((2, len(maps), around.shape[0]))
     wave_row, wave_col, defined = np.full((3, len(maps)), np.nan)
     for part, z, where in slabs(maps, rows * cols):
         transform = scipy.fft.fft2(z, workers=1)
@@ -129,15 +137,31 @@ def _transform(phase: np.ndarray) -> tuple[np.ndarray, ...]:
         radial[part] = (shells @ power.reshape(len(z), -1).T).T
         defined[part] = rings / (rows * cols)
         i, j = _central_mode(power, 1), _central_mode(power, 2)
-        from_peak_row = (i[:, None, None] + np.arange(rows)[None, :, None]) % rows
-        from_peak_col = (j[:, None, None] + np.arange(cols)[None, None, :]) % cols
-        round_peak = power[np.arange(len(z))[:, None, None], from_peak_row, from_peak_col]
-        centred[part] = (around @ round_peak.reshape(len(z), -1).T).T
+        centred[part] = _round(power, i, j, around)
+        i_order, j_order = _nearest_order(i, rows), _nearest_order(j, cols)
+        others = (i != i_order) | (j != j_order)
+        of_part = centred[part].copy()
+        of_part[others] = _round(power[others], i_order[others], j_order[others], around)
+        round_order[part] = of_part
         wave_row[part] = np.where(rings > 0, _modes(rows)[i], np.nan)
         wave_col[part] = np.where(rings > 0, _modes(cols)[j], np.nan)
     waves = (np.where(w == -np.pi, np.pi, w).reshape(loop) for w in (wave_row, wave_col))
-    shelled = (a.reshape(*loop, -1) for a in (radial, centred))
+    shelled = (a.reshape(*loop, -1) for a in (radial, centred, round_order))
     return (full.reshape(phase.shape), *shelled, *waves, defined.reshape(loop))
+
+
+def _round(power: np.ndarray, i: np.ndarray, j: np.ndarray, shells: scipy.sparse.csr_array) -> np.ndarray:
+    """Means over the shells round the modes i, j of each map, [map, shell]."""
+    rows, cols = power.shape[1:]
+    from_i = (i[:, None, None] + np.arange(rows)[None, :, None]) % rows
+    from_j = (j[:, None, None] + np.arange(cols)[None, None, :]) % cols
+    moved = power[np.arange(len(power))[:, None, None], from_i, from_j]
+    return (shells @ moved.reshape(len(power), rows * cols).T).T
+
+
+def _nearest_order(mode: np.ndarray, side: int) -> np.ndarray:
+    """The mode of wavenumber 0 or pi (as near as there is one), whichever is nearer."""
+    return np.where(np.abs(_modes(side)[mode]) < np.pi / 2, 0, side // 2)
 
 
 def _central_mode(power: np.ndarray, axis: int) -> np.ndarray:

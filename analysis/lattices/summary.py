@@ -13,7 +13,7 @@ import xarray as xr
 from isophase.analysis.base import Reduction
 from isophase.analysis.lattices.correlation import phase_correlation
 from isophase.analysis.lattices.correlation_length import BEYOND_HALF as LONGER
-from isophase.analysis.lattices.correlation_length import correlation_length
+from isophase.analysis.lattices.correlation_length import WAVES, correlation_length
 from isophase.analysis.lattices.defects import defects
 from isophase.analysis.lattices.domains import domains
 from isophase.analysis.lattices.graph_correlation import graph_correlation, graph_pairs
@@ -23,6 +23,8 @@ from isophase.analysis.lattices.order_parameter import order_parameter, relative
 from isophase.analysis.lattices.sizes import over_sizes
 from isophase.analysis.lattices.steady_state import BEYOND_HALF, STEADY, steady_state
 from isophase.analysis.lattices.structure_factor import structure_factor
+from isophase.analysis.lattices.waves import NAMES as OF_WAVES
+from isophase.analysis.lattices.waves import waves
 from isophase.analysis.schemes import parameters
 from isophase.analysis.statistics import is_flag, mean_over_seeds
 from isophase.kernels.lattice.tilings import check_tiles, plaquettes, ring_neighbours
@@ -167,7 +169,7 @@ def _measure(phase: xr.DataArray, place: _Place) -> tuple[xr.Dataset, xr.Dataset
     blocks = []
     for start in range(0, phase.sizes["time"], step):
         part = phase.isel(time=slice(start, start + step))
-        structure = structure_factor(part)[["centred", "defined", "wavenumber_row", "wavenumber_col"]]
+        structure = structure_factor(part)[["centred", "round_order", "defined", "wavenumber_row", "wavenumber_col"]]
         if place.is_graph:
             structure, relative = xr.full_like(structure, np.nan), part
             correlation = graph_correlation(part, place.neighbours)
@@ -212,6 +214,9 @@ def _lengths(correlation: xr.Dataset, structure: xr.Dataset, scheme: Mapping[str
     """Correlation lengths against time, and the side of the lattice that they are to be compared with."""
     if _is_small_world(scheme):
         lengths = correlation_length(correlation, along="graph")
+        for name, units in OF_WAVES.items():  # of a graph that lies in no plane
+            blank = xr.zeros_like(lengths["seeds"], bool) if name == "waves" else lengths["xi_efold"] * np.nan
+            lengths[name] = blank.assign_attrs({"units": units} if units else {})
         side = 2 * (correlation.sizes["distance"] - 1)
     else:
         tiling, rows, cols = scheme["tiling"], correlation.attrs["rows"], correlation.attrs["cols"]
@@ -219,6 +224,7 @@ def _lengths(correlation: xr.Dataset, structure: xr.Dataset, scheme: Mapping[str
         lengths = correlation_length(correlation, structure, along=along, alternates=tiling != "hexagonal")
         for name in (f"xi_second_moment{part}" for part in ("", "_error", "_without")):
             lengths[name] = (lengths[name] * SECOND_MOMENT_SCALE[tiling]).assign_attrs(lengths[name].attrs)
+        lengths = _without_waves(lengths, waves(structure))
         side = cols if along == "col" else min((n for n in (rows, cols) if n > 1), default=1)
     lengths = lengths.drop_vars("radial_distance", errors="ignore")  # nothing here is along it
     lengths = lengths.rename({name: name.replace("_efold", "") for name in map(str, lengths.data_vars)})
@@ -227,11 +233,25 @@ def _lengths(correlation: xr.Dataset, structure: xr.Dataset, scheme: Mapping[str
     return lengths, side
 
 
+def _without_waves(lengths: xr.Dataset, found: xr.Dataset) -> xr.Dataset:
+    """Lengths where there are no waves, of which a correlation length says a quarter of their wavelength."""
+    for estimator in SUFFIXES:
+        for part in ("", "_error", "_without"):
+            name = f"xi_{estimator}{part}"
+            lengths[name] = lengths[name].where(~found["waves"]).assign_attrs(lengths[name].attrs)
+        reason = lengths[f"xi_{estimator}_reason"]
+        lengths[reason.name] = xr.where(found["waves"], WAVES, reason).astype(np.int8).assign_attrs(reason.attrs)
+    bound = lengths["xi_lower_bound"]
+    lengths["xi_lower_bound"] = bound.where(~found["waves"]).assign_attrs(bound.attrs)
+    return lengths.merge(found)
+
+
 def _settle(summary: xr.Dataset, side: int) -> None:
     """Add the steady state of every length."""
+    waving = summary["xi_reason"] == WAVES
     for suffix in SUFFIXES.values():
         longer = summary[f"xi{suffix}_reason"] == LONGER
-        settled = steady_state(summary[f"xi{suffix}"], summary[f"xi{suffix}_without"], side, longer)
+        settled = steady_state(summary[f"xi{suffix}"], summary[f"xi{suffix}_without"], side, longer, waving)
         summary.update({suffixed(str(name), suffix): variable for name, variable in settled.data_vars.items()})
     bound = summary["xi_lower_bound"].max("time", keep_attrs=True).where(summary["state"] == BEYOND_HALF)
     summary["xi_inf_lower_bound"] = bound

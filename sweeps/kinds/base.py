@@ -86,6 +86,10 @@ class Kind(abc.ABC):
     report: Any = Located("isophase.analysis.over_seeds:REPORT")
     run_again: Callable[..., xr.Dataset] | None = None
 
+    def seed_free_of(self, parameters: Any, streams: int) -> tuple[str, ...]:
+        """The parameters that do not enter the random stream of this point, in stores of these ``streams``."""
+        return self.seed_free
+
     @property
     def stream(self) -> str:
         """The name by which the kind enters the random stream of its points."""

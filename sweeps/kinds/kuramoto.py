@@ -9,7 +9,7 @@ import xarray as xr
 from pydantic import Field
 
 from isophase.sweeps.kinds.base import Cost, Parameters
-from isophase.sweeps.kinds.lattice import LatticeKind, LatticeRecord
+from isophase.sweeps.kinds.lattice import LatticeKind, LatticeRecord, stored_phase
 
 SECONDS_PER_OSCILLATOR_AND_STEP = 1.2e-7  # four stages of Runge-Kutta, one core
 BYTES_PER_OSCILLATOR = 100  # phases, frequencies, neighbours and the stages of Runge-Kutta
@@ -73,5 +73,5 @@ class Kuramoto(LatticeKind):
         theta = np.random.default_rng(for_phases).uniform(0, 2 * np.pi, rows * cols)
         neighbours = ring_neighbours(parameters.tiling, rows, cols, parameters.boundary)
         result = simulate_kuramoto(neighbours, omega, parameters.coupling, theta, record.times())
-        phase = result.phase.reshape(-1, rows, cols).astype(np.float32)
+        phase = stored_phase(result.phase.reshape(-1, rows, cols))
         return xr.Dataset({"phase": (("time", "row", "col"), phase), "dt": result.dt})

@@ -109,6 +109,7 @@ class Lattice(LatticeKind):
 
     name = "lattice"
     parameters = LatticeParameters
+    seed_free = ("delay", "dt", "v_high", "v_low")  # one network and state is followed under all of them
     work_unit = "switches"
     phase: ClassVar = {
         "long_name": "phase of each ring",
@@ -121,6 +122,11 @@ class Lattice(LatticeKind):
         "delay_limited": ("bool", {"long_name": "loops switch at the scale of the delay; phases are meaningless"}),
         "n_neurons": ("int64", {"long_name": "neurons of the lattice", "units": "1"}),
     }
+
+    def seed_free_of(self, parameters: LatticeParameters, streams: int) -> tuple[str, ...]:
+        if streams == 1:
+            return ()
+        return self.seed_free if parameters.sharing == "weak" else (*self.seed_free, "coupling")
 
     def check_record(self, record: LatticeRecord) -> None:
         super().check_record(record)
@@ -205,7 +211,7 @@ class Lattice(LatticeKind):
             "delay_limited": run.delay_limited,
             "n_neurons": net.n_neurons,
         }
-        phase = run.phase.reshape(len(times), *net.shape).astype(np.float32)
+        phase = stored_phase(run.phase.reshape(len(times), *net.shape))
         return xr.Dataset({"phase": (("time", "row", "col"), phase), **scalars})
 
     def context(self, parameters: LatticeParameters, seed: np.random.SeedSequence) -> xr.Dataset:
@@ -218,6 +224,13 @@ class Lattice(LatticeKind):
         joined = small_world_neighbours(parameters.size, parameters.neighbours, parameters.rewire, for_edges)
         dims = ("ring", "neighbour")
         return xr.Dataset({"graph_neighbours": (dims, joined)}, coords={"neighbour": np.arange(joined.shape[1])})
+
+
+def stored_phase(phase: np.ndarray) -> np.ndarray:
+    """Phases as they are kept, float32 in [0, 2 pi): the last ones below 2 pi round to more than that."""
+    rounded = phase.astype(np.float32)
+    rounded[rounded >= 2 * np.pi] = 0.0
+    return rounded
 
 
 def neurons(parameters: LatticeParameters) -> int:

@@ -246,6 +246,18 @@ def definition_of(location: str, root: zarr.Group) -> dict[str, Any]:
     return definition
 
 
+def streams_of(root: zarr.Group) -> int:
+    """How the random streams of a store's points are derived (``sweeps.seeds``); older stores do not say."""
+    return int(str(root.attrs.get("streams", 1)))
+
+
+def stored_streams(location: str) -> int:
+    """The same of the store at a location."""
+    location = resolve(location)
+    with one_line(location):
+        return streams_of(open_root(location))
+
+
 def stored_sweep(location: str) -> dict[str, Any]:
     """The definition of the sweep that last ran into a store."""
     location = resolve(location)

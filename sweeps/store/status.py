@@ -19,6 +19,7 @@ import zarr
 from zarr.core.sync import sync
 
 from isophase.sweeps.kinds.base import scalars_of
+from isophase.sweeps.seeds import STREAMS
 from isophase.sweeps.store.layout import WHOLE, Shard, chunk_keys, member, prepare_group, region_of, stored_shard
 from isophase.sweeps.store.location import (
     PARTIAL,
@@ -31,6 +32,7 @@ from isophase.sweeps.store.location import (
     open_root,
     resolve,
     stored_sweep,
+    streams_of,
     zarr_store,
 )
 from isophase.sweeps.store.lock import check_writer
@@ -142,6 +144,8 @@ class SweepStore:
             root = zarr.open_group(files, mode="r+", use_consolidated=False)
             if "id" not in root.attrs:
                 root.attrs["id"] = uuid.uuid4().hex
+            if "sweep" not in root.attrs:
+                root.attrs["streams"] = STREAMS
             groups = {group.name: _prepared(location, root, group) for group in sweep.groups()}
             root.attrs["sweep"] = json.dumps(sweep.definition())
             store = cls(location, root, groups)
@@ -173,6 +177,7 @@ class SweepStore:
             str(self.root.attrs["id"]),
             sweep.parcel,
             sweep.seed,
+            streams_of(self.root),
             sweep.record.model_dump(mode="json"),
             shard,
             store.group.shape,

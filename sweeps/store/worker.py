@@ -38,6 +38,7 @@ class Work:
     store_id: str
     parcel: Parcel
     sweep_seed: int
+    streams: int
     record: dict[str, Any]
     shard: Shard
     grid_shape: tuple[int, ...]
@@ -92,7 +93,7 @@ def compute_shard(work: Work) -> tuple[list[Outcome], int]:
     outcomes = []
     for index, model in zip(shard.points, models, strict=True):
         at = tuple(i - o for i, o in zip(index, shard.origin, strict=True))
-        outcome, values = _compute_point(kind, model, record, template, work.sweep_seed)
+        outcome, values = _compute_point(kind, model, record, template, work)
         for name, variable in variables.items():
             blocks[name][at] = values.get(name, fill_of(variable.dtype))
         if not outcome.error:
@@ -154,10 +155,11 @@ def _metadata(array: Any) -> Any:
 
 
 def _compute_point(
-    kind: Kind, parameters: Any, record: Any, template: xr.Dataset, sweep_seed: int
+    kind: Kind, parameters: Any, record: Any, template: xr.Dataset, work: Work
 ) -> tuple[Outcome, dict[str, np.ndarray]]:
     """What became of a point, and its arrays; none where it failed."""
-    seed = point_seed(sweep_seed, kind.stream, parameters, kind.seed_free)
+    seed_free = kind.seed_free_of(parameters, work.streams)
+    seed = point_seed(work.sweep_seed, kind.stream, parameters, seed_free, work.streams)
     entropy, key = seed.entropy, seed.spawn_key  # before the point spawns from it
     started = time.perf_counter()
     try:
