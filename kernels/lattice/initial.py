@@ -19,7 +19,7 @@ State = tuple[np.ndarray, np.ndarray]
 PULSE_FIRING, PULSE_RESTING, PULSE_SPREAD = 0.1, 0.9, 0.05  # arXiv 2507.21377: about 0.1 and 0.9
 FIRING_PROBABILITY = 0.25
 TIE = 1e-10  # in tau; a slot this close before a switch has made it, so that rounding never decides an equality
-INITIALS = ("pulse", "random", "uniform", "plane_wave", "vortex_pair", "two_half_planes")
+INITIALS = ("pulse", "random", "uniform", "plane_wave", "vortex_pair", "two_half_planes", "patch")
 LEAST_SIDE = 4  # rows and columns of a field with two vortices
 THETA_FACTORS = 6  # the next one differs from 1 by exp(-2 pi (7 - 3/4)) at most, below the rounding of a double
 
@@ -111,6 +111,25 @@ def ring_phase(
     return _input(net, firing) - voltage * net.resting_input, firing
 
 
+def patch(net: Network, where: np.ndarray, inside: State, around: State) -> State:
+    """One state of the network in the rings marked by ``where``, another in those around them.
+
+    A neuron that a ring inside shares with one outside takes the state inside. Firing and voltages are those of the
+    two states; the drive follows from the inputs that all neurons together make.
+
+    Raises ValueError for marks that are not one for each ring.
+    """
+    marked = np.asarray(where)
+    if marked.dtype != bool or marked.shape not in (net.shape, (net.n_rings,)):
+        raise ValueError(f"where: {marked.dtype} {marked.shape}, must be bool {net.shape} or ({net.n_rings},)")
+    slots = net.rings[marked.ravel()]
+    within = np.zeros(net.n_neurons, bool)
+    within[slots[slots >= 0]] = True
+    firing = np.where(within, inside[1], around[1])
+    voltages = [_input(net, fires) - drive for drive, fires in (inside, around)]
+    return _input(net, firing) - np.where(within, *voltages), firing
+
+
 def pulse_orbit(ring_size: float, delay: float = 0.01, v_high: float = 0.49, v_low: float = 0.2) -> float:
     """Duration T of one firing while a single pulse goes round an uncoupled ring of ``ring_size`` >= 2 neurons, in tau.
 
@@ -156,8 +175,9 @@ def check_initial(
 ) -> None:
     """Refuse an initial state that a network does not have; builds nothing.
 
-    ``pulse`` and ``random`` are states of every network. The others are fields of phase that :func:`ring_phase` takes:
-    every ring must have an orbit of one pulse by itself, and ``vortex_pair`` needs room for two vortices.
+    ``pulse`` and ``random`` are states of every network. The others are, or hold, fields of phase that
+    :func:`ring_phase` takes: every ring must have an orbit of one pulse by itself, and ``vortex_pair`` needs room for
+    two vortices.
 
     Parameters
     ----------
@@ -206,6 +226,24 @@ def plane_wave(shape: tuple[int, int], turns_row: float, turns_col: float) -> np
 def two_half_planes(shape: tuple[int, int], difference: float = np.pi) -> np.ndarray:
     """Phase 0 in the left half of the columns, ``difference`` in the others, radians in [0, 2 pi)."""
     return _wrap(np.where(np.arange(shape[1]) < shape[1] // 2, 0.0, difference) * np.ones((shape[0], 1)))
+
+
+def staggered(shape: tuple[int, int]) -> np.ndarray:
+    """Phase 0 and pi in turn along both axes, as on a checkerboard, float64 [row, col], radians."""
+    return np.pi * (np.indices(shape).sum(axis=0) % 2)
+
+
+def disc(shape: tuple[int, int], diameter: float) -> np.ndarray:
+    """Which rings lie in a disc in the middle of the lattice, bool [row, col]; diameter in ring spacings."""
+    row, col = np.indices(shape)
+    away = np.hypot(row - (shape[0] - 1) / 2, col - (shape[1] - 1) / 2)
+    return 2 * away < diameter
+
+
+def band(shape: tuple[int, int], width: int) -> np.ndarray:
+    """Which rings lie in a band of columns in the middle of the lattice, bool [row, col]."""
+    col = np.arange(shape[1]) - (shape[1] - width) // 2
+    return np.broadcast_to((col >= 0) & (col < width), shape)
 
 
 def vortex_pair(shape: tuple[int, int]) -> np.ndarray:

@@ -34,7 +34,15 @@ class LatticeParameters(Parameters):
     neighbours: int = Field(4, ge=2, description="rings that each ring is joined to in a small world, even")
     rewire: float = Field(0.1, ge=0, le=1, description="probability that an edge of the small world is rewired")
     size_spread: int = Field(0, ge=0, description="ring sizes of a small world are uniform within this of their mean")
-    initial: Literal["pulse", "random", "uniform", "plane_wave", "vortex_pair", "two_half_planes"] = "pulse"
+    initial: Literal["pulse", "random", "uniform", "plane_wave", "vortex_pair", "two_half_planes", "patch"] = "pulse"
+    patch: Literal["disordered", "coherent", "staggered"] = Field(
+        "disordered", description="state of the patch of initial='patch': from pulses, in phase, or in anti-phase"
+    )
+    patch_around: Literal["disordered", "coherent", "staggered"] = Field(
+        "coherent", description="state around the patch"
+    )
+    patch_shape: Literal["disc", "band"] = Field("disc", description="a disc, or a band of columns: two half-planes")
+    patch_size: int = Field(8, ge=1, description="diameter of the disc, or columns of the band, in ring spacings")
     delay: float = Field(0.01, ge=0, description="propagation delay, in tau")
     v_high: float = Field(0.49, gt=0, description="drive at which a neuron starts firing")
     v_low: float = Field(0.2, ge=1e-6, description="drive below which it stops")
@@ -163,6 +171,11 @@ class Lattice(LatticeKind):
             raise ValueError(
                 f"size_spread={parameters.size_spread}: must be 0 on a tiling, and leave rings of 2 in a small world"
             )
+        if parameters.initial == "patch":
+            if parameters.patch == parameters.patch_around:
+                raise ValueError(f"patch={parameters.patch!r}, patch_around={parameters.patch_around!r}: must differ")
+            if parameters.patch_size >= parameters.size:
+                raise ValueError(f"patch_size={parameters.patch_size}: must be below size={parameters.size}")
         check_initial(
             parameters.initial, parameters.tiling, *parameters.shape, parameters.ring_size, parameters.delay,
             parameters.v_high, parameters.v_low, parameters.size_spread,
@@ -273,8 +286,28 @@ def initial_state(
 
     if parameters.initial in ("pulse", "random"):
         return getattr(initial, parameters.initial)(net, seed)
+    if parameters.initial == "patch":
+        shape = initial.disc if parameters.patch_shape == "disc" else initial.band
+        states = (_state(net, name, parameters, seed) for name in (parameters.patch, parameters.patch_around))
+        return initial.patch(net, shape(net.shape, parameters.patch_size), *states)
     field = getattr(initial, parameters.initial)
     phases = field(net.shape, 1, 1) if parameters.initial == "plane_wave" else field(net.shape)
-    # The same field for every seed would be the same run: seeds differ by where the field's zero of phase is.
+    return _in_phase_with(net, phases, parameters, seed)
+
+
+def _state(net: Any, name: str, parameters: LatticeParameters, seed: np.random.SeedSequence) -> Any:
+    """A state of a patch or around it."""
+    from isophase.kernels.lattice import initial
+
+    if name == "disordered":
+        return initial.pulse(net, seed)
+    phases = initial.uniform(net.shape) if name == "coherent" else initial.staggered(net.shape)
+    return _in_phase_with(net, phases, parameters, seed)
+
+
+def _in_phase_with(net: Any, phases: np.ndarray, parameters: LatticeParameters, seed: np.random.SeedSequence) -> Any:
+    """Rings at the phases of a field but for an offset: seeds differ by it, or every one would be the same run."""
+    from isophase.kernels.lattice import initial
+
     offset = np.random.default_rng(seed).uniform(0, 2 * np.pi)
     return initial.ring_phase(net, phases + offset, parameters.delay, parameters.v_high, parameters.v_low)
