@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -43,6 +44,23 @@ SIZES = (
     Column("size_exponent", "d ln xi / d ln L", "1"),
     Column("verdict", "verdict"),
 )
+WAVES = (
+    Column("scheme", "scheme"),
+    Column("group", "group"),
+    Column("wavelength", "wavelength", SPACINGS),
+    Column("coherence_length", "coherence length", SPACINGS),
+    Column("spirals", "spirals, defects per plaquette", "1"),
+    Column("time", "at", "tau", ".0f"),
+)
+FRONTS = (
+    Column("scheme", "scheme"),
+    Column("group", "group"),
+    Column("seeds", "seeds", "1"),
+    Column("front_speed", "speed of the front", f"{SPACINGS} / tau"),
+    Column("patch_first", "patch at first, of the lattice", "1"),
+    Column("patch_last", "at last", "1"),
+    Column("front_state", "the patch"),
+)
 SMALL_WORLD = "Lengths in a small world are hops along its graph; it has no wavevector, so no second moment."
 UNCOUPLED = "Uncoupled rings are measured by their places, and where no tiling lies like that without neighbours."
 
@@ -50,6 +68,13 @@ UNCOUPLED = "Uncoupled rings are measured by their places, and where no tiling l
 def tables(summaries: Summaries) -> list[Table]:
     """Steady lengths and growth of every scheme and size; where several sizes were extrapolated, their limits too."""
     found = [lengths(summaries.groups)]
+    for name, title, columns, rows_of in (
+        ("waves", "waves, which have a wavelength instead of a correlation length", WAVES, _wave_rows),
+        ("fronts", "fronts between two states", FRONTS, _front_rows),
+    ):
+        rows = tuple(row for group, summary in summaries.groups.items() for row in rows_of(group, summary))
+        if rows:
+            found.append(Table(name, title, columns, rows))
     families = _families(summaries)
     if families:
         found.append(finite_sizes(families))
@@ -68,6 +93,9 @@ def figures(summaries: Summaries, tree: xr.DataTree) -> Figures:
     for axis in dict.fromkeys(axis for summary in groups.values() for axis in numeric_axes(summary)):
         having = {name: summary for name, summary in groups.items() if axis in summary.dims}
         found[f"against-{axis}"] = _of(partial(plots.along_axis, axis=axis), having)
+    with_fronts = {name: summary for name, summary in groups.items() if has_fronts(summary)}
+    if with_fronts:
+        found["fronts"] = _of(plots.fronts, with_fronts)
     along_hops = {name: summary for name, summary in groups.items() if plots.hop_axes(summary, ("dt",))}
     if along_hops:
         found["against-hop"] = _of(plots.against_hop, along_hops)
@@ -125,6 +153,28 @@ def _length_rows(group: str, summary: xr.Dataset) -> Iterator[tuple[Cell, ...]]:
             float(part["time_to_steady"]),
             _meaning(part["growth_state"]) if math.isnan(growth.value) else growth,
         )
+
+
+def _wave_rows(group: str, summary: xr.Dataset) -> Iterator[tuple[Cell, ...]]:
+    """Schemes whose order is made of waves, at the last time at which it is."""
+    for label, part in schemes(summary):
+        if "waves" in part and _meaning(part["state"]) == "waves":
+            last = part.isel(time=int(np.flatnonzero(part["waves"] == 1)[-1]))
+            found = (_estimate(last, name) for name in ("wavelength", "coherence_length", "defects"))
+            yield label, group, *found, float(last["time"])
+
+
+def _front_rows(group: str, summary: xr.Dataset) -> Iterator[tuple[Cell, ...]]:
+    for label, part in schemes(summary):
+        if has_fronts(part):
+            first, last = (_estimate(part.isel(time=at), "patch_fraction") for at in (0, -1))
+            speed, state = _estimate(part, "front_speed"), _meaning(part["front_state"])
+            yield label, group, int(part["front_seeds"]), speed, first, last, state
+
+
+def has_fronts(summary: xr.Dataset) -> bool:
+    """Whether some scheme started with a patch."""
+    return "front_position" in summary and bool(summary["front_position"].notnull().any())
 
 
 def _length(part: xr.Dataset, suffix: str) -> Estimate:
