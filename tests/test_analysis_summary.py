@@ -9,13 +9,14 @@ from isophase.analysis.lattices.correlation import phase_correlation
 from isophase.analysis.lattices.correlation_length import DEFINED, correlation_length
 from isophase.analysis.lattices.domains import domains
 from isophase.analysis.lattices.growth import NOT_DEFINED as NO_GROWTH
-from isophase.analysis.lattices.steady_state import BEYOND_HALF, CANNOT_TELL, NOT_DEFINED, STEADY
+from isophase.analysis.lattices.steady_state import BEYOND_HALF, CANNOT_TELL, NOT_DEFINED, STEADY, WAVES
 from isophase.analysis.lattices.structure_factor import _centred_shells, structure_factor
 from isophase.analysis.lattices.summary import SECOND_MOMENT_SCALE, summarise
 from isophase.analysis.statistics import mean_over_seeds
 from isophase.kernels.lattice.tilings import ring_neighbours, tile_centres
 from tests.phase_fields import checkerboard, exact_efold, field, gaussian_fields, white_noise
 from tests.summaries import point_of_grid
+from tests.test_analysis_waves import spirals
 
 TIME = np.linspace(10, 240, 24)
 
@@ -83,8 +84,8 @@ def test_the_measurements_in_the_summary_are_those_of_their_own_modules(rings):
 
 def test_a_summary_holds_numbers_and_flags_with_units_or_meanings_and_no_maps(rings):
     got = summarise(rings[0])
-    assert set(got.dims) == {"time", "seed", "distance"}
-    assert got.nbytes < 0.02 * rings[0].nbytes
+    assert set(got.dims) == {"time", "seed", "distance", "shell"}
+    assert got.nbytes < 0.04 * rings[0].nbytes
     for name, variable in got.data_vars.items():
         assert variable.attrs.get("long_name"), name
         assert "units" in variable.attrs or "flag_meanings" in variable.attrs or variable.dtype == bool, name
@@ -227,3 +228,38 @@ def test_the_mean_over_seeds_leaves_out_what_is_missing():
     got = mean_over_seeds(values)
     np.testing.assert_allclose(got.x, [3, 2, np.nan])
     np.testing.assert_allclose(got.x_error, [2 / np.sqrt(3), np.nan, np.nan])
+
+
+def test_the_structure_factor_and_susceptibility_are_those_of_their_module(rings):
+    dataset, _ = rings
+    got, S = summarise(dataset), structure_factor(dataset.phase).round_order
+    np.testing.assert_allclose(got.structure_factor, S.mean("seed").transpose("time", "shell"))
+    np.testing.assert_allclose(got.susceptibility, S.isel(shell=0).mean("seed"))
+    z = np.exp(1j * dataset.phase.astype(float))
+    np.testing.assert_allclose(got.susceptibility, (48 * 48 * abs(z.mean(("row", "col"))) ** 2).mean("seed"), rtol=1e-5)
+    assert got.shell_wavenumber.attrs["units"] == "rad per ring spacing"
+
+
+def test_waves_have_a_wavelength_and_no_correlation_length():
+    rng = np.random.default_rng(9)
+    maps = [spirals(rng, 64, 9.0, seeds=4, number=1) for _ in TIME[:12]]
+    got = summarise(scheme(xr.concat(maps, "time").transpose("seed", "time", "row", "col")))
+    assert got.waves.all()
+    np.testing.assert_allclose(got.wavelength, 9.0, rtol=0.02)
+    for name in ("xi", "xi_fit", "xi_second_moment", "xi_inf", "xi_lower_bound"):
+        assert np.isnan(got[name]).all()
+    assert got.state == WAVES
+    assert got.xi_reason.attrs["flag_meanings"].split()[int(got.xi_reason[0])] == "waves_have_a_wavelength"
+
+
+def test_the_distance_between_defects_grows_as_it_was_made_to():
+    rng = np.random.default_rng(10)
+    time = TIME[:12]
+    maps = []
+    for t in time:
+        k = 2 * np.pi * np.fft.fftfreq(96)
+        spectrum = np.exp(-(k[:, None] ** 2 + k[None, :] ** 2) * t / 8)  # correlated over a distance of t^(1/2)
+        noise = rng.standard_normal((2, 6, 96, 96))
+        maps.append(field(np.angle(np.fft.ifft2(np.sqrt(spectrum) * (noise[0] + 1j * noise[1])))))
+    got = summarise(scheme(xr.concat(maps, "time").transpose("seed", "time", "row", "col")))
+    assert got.defect_distance_exponent == pytest.approx(0.5, abs=3 * float(got.defect_distance_exponent_error) + 0.03)

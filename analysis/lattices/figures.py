@@ -175,6 +175,26 @@ def correlations(summaries: Mapping[str, xr.Dataset]) -> Figure:
     return figure
 
 
+def structure(summaries: Mapping[str, xr.Dataset]) -> Figure:
+    """Structure factor at the last time against the distance from the order's wavevector, with its error over seeds."""
+    figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
+    for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
+        last = summary.isel(time=-1)
+        for colour, (label, part) in coloured(figure, last):
+            k, S, error = (
+                np.asarray(part[key], float)[1:]
+                for key in ("shell_wavenumber", "structure_factor", "structure_factor_error")
+            )
+            panel.plot(k, S, "o-", markersize=2.5, color=colour, label=label)
+            panel.fill_between(k, np.maximum(S - error, 1e-12), S + error, color=colour, alpha=0.2, linewidth=0)
+        panel.set(title=f"{name}, t = {float(last.time):g} tau", xlabel="|q - Q| (rad per ring spacing)")
+        logarithmic(panel, "xy")
+        legend(panel)
+    for panel in panels[::PANELS_PER_ROW]:
+        panel.set_ylabel("structure factor S")
+    return figure
+
+
 def fronts(summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Distance of a patch's front from its middle against time: a panel per group, a curve per scheme."""
     figure, panels = panel_grid(len(summaries), 4.6, 3.4)

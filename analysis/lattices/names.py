@@ -37,12 +37,26 @@ ONCE = {
     "xi_lower_bound": SPACINGS,
     "xi_inf_lower_bound": SPACINGS,
     "steady": "",
+    "shell": "",
+    "shell_wavenumber": "rad per ring spacing",
+    "structure_factor": "1",
+    "structure_factor_error": "1",
+    "susceptibility": "1",
+    "susceptibility_error": "1",
     "seeds": "1",
     "n_seeds": "1",
     "defined": "1",
     "wavenumber_row": "rad per ring spacing",
     "wavenumber_col": "rad per ring spacing",
 }
+DEFECT_DECAY = {
+    "defect_distance_exponent": "1",
+    "defect_distance_exponent_error": "1",
+    "defect_distance_exponent_low": "1",
+    "defect_distance_exponent_high": "1",
+    "defect_distance_state": "",
+}
+"""Of the distance between defects against time, as of the growth of the correlation length."""
 ACROSS = {
     "size": SPACINGS,
     "xi_infinite": SPACINGS,
@@ -65,7 +79,7 @@ ACROSS = {
 def names(template: xr.Dataset) -> Mapping[str, str]:
     """Units of every variable and dimension that summary and extrapolation add to the ``template`` of a point."""
     time = str(template["time"].attrs.get("units", ""))
-    added = ONCE | ACROSS | OF_WAVES
+    added = ONCE | ACROSS | OF_WAVES | DEFECT_DECAY
     for suffix in SUFFIXES.values():
         added |= {f"xi{suffix}{part}": units for part, units in LENGTH.items()}
         added |= {suffixed(name, suffix): units for name, units in STEADY.items()}

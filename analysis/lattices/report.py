@@ -93,6 +93,9 @@ def figures(summaries: Summaries, tree: xr.DataTree) -> Figures:
     for axis in dict.fromkeys(axis for summary in groups.values() for axis in numeric_axes(summary)):
         having = {name: summary for name, summary in groups.items() if axis in summary.dims}
         found[f"against-{axis}"] = _of(partial(plots.along_axis, axis=axis), having)
+    with_structure = {name: summary for name, summary in groups.items() if "structure_factor" in summary}
+    if with_structure:  # summaries of older versions have none
+        found["structure"] = _of(plots.structure, with_structure)
     with_fronts = {name: summary for name, summary in groups.items() if has_fronts(summary)}
     if with_fronts:
         found["fronts"] = _of(plots.fronts, with_fronts)

@@ -17,8 +17,9 @@ from isophase.analysis.lattices.correlation_length import WAVES, correlation_len
 from isophase.analysis.lattices.defects import defects
 from isophase.analysis.lattices.domains import domains
 from isophase.analysis.lattices.graph_correlation import graph_correlation, graph_pairs
+from isophase.analysis.lattices.growth import growth_exponent
 from isophase.analysis.lattices.measurements import MEASUREMENTS
-from isophase.analysis.lattices.names import PER_MAP, SUFFIXES, names, suffixed
+from isophase.analysis.lattices.names import DEFECT_DECAY, PER_MAP, SUFFIXES, names, suffixed
 from isophase.analysis.lattices.order_parameter import order_parameter, relative_to_wave
 from isophase.analysis.lattices.sizes import over_sizes
 from isophase.analysis.lattices.steady_state import BEYOND_HALF, STEADY, steady_state
@@ -84,6 +85,14 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
     - over ``time``, means over seeds, each with its standard error ``_error``: ``order``, ``local_order``, ``domains``,
       ``domain_size``, ``domain_size_weighted``, ``largest_domain``, ``boundary_density``, ``defects``,
       ``defects_positive``, ``defects_negative``, and all of them ``_modulo_pi``;
+    - over ``time`` and ``shell``: ``structure_factor`` with its ``_error``, the mean of S over the modes at a distance
+      ``shell_wavenumber`` from the wavevector of the nearest order in phase or in anti-phase; ``susceptibility`` with
+      its ``_error``, S at that wavevector, n <R^2> of n rings;
+    - ``defect_distance_exponent`` with its ``_error``, ``_low``, ``_high`` and ``defect_distance_state``: the distance
+      between defects, one over the root of their density, as a power of time
+      (:func:`isophase.analysis.lattices.growth.growth_exponent`); the density falls with twice that exponent;
+    - over ``time``: ``waves``, ``wavelength``, ``coherence_length`` and their ``_error``, as :func:`waves.waves`
+      explains: where there are waves no correlation length is given;
     - over ``time`` and ``seed``: ``wavenumber_row``, ``wavenumber_col`` of the order;
     - ``n_seeds`` that are done; for rings ``switching_rate``, ``switching_rate_error`` and ``delay_limited``.
 
@@ -112,6 +121,8 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
         summary.update(measurement.measure(dataset, summary))
     summary.update(mean_over_seeds(per_map.where(correlation["defined"] > 0)))
     summary.update(structure[["wavenumber_row", "wavenumber_col"]])
+    summary.update(_of_structure(structure))
+    _defects_decay(summary, per_map["defects"])
     summary["n_seeds"] = done.sum().assign_attrs(units="1", long_name="seeds that are done")
     if "switching_rate" in dataset:
         summary.update(mean_over_seeds(dataset[["switching_rate"]].where(done)))
@@ -231,6 +242,28 @@ def _lengths(correlation: xr.Dataset, structure: xr.Dataset, scheme: Mapping[str
     for name in ("distance", "correlation", "xi", "xi_fit"):
         lengths[name].attrs["comment"] = IN_HOPS
     return lengths, side
+
+
+def _of_structure(structure: xr.Dataset) -> xr.Dataset:
+    """S over the distance from the wavevector of the nearest order, and there: n <R^2> of n rings."""
+    S = structure["round_order"].where(structure["defined"] > 0).reset_coords(drop=True)
+    found = mean_over_seeds(xr.Dataset({"structure_factor": S, "susceptibility": S.isel(shell=0)}))
+    found["susceptibility"].attrs["long_name"] = "structure factor at the wavevector of the order"
+    return found.assign_coords(shell_wavenumber=structure["shell_wavenumber"])
+
+
+def _defects_decay(summary: xr.Dataset, defects: xr.DataArray) -> None:
+    """Add the exponent of the distance between defects, one over the root of their density, against time."""
+    present = defects.notnull().any("time")
+    total, number = defects.sum("seed"), present.sum("seed")
+    mean = total / number.where(number > 0)
+    without = ((total - defects.fillna(0.0)) / (number - 1).where(number > 1)).where(present)
+    distance, each = (d.where(d > 0) ** -0.5 for d in (mean, without))
+    found = growth_exponent(distance, each, side=summary.attrs["side"])
+    for name in DEFECT_DECAY:
+        of_growth = found[name.replace("defect_distance", "growth")]
+        text = of_growth.attrs["long_name"].replace("correlation length", "distance between defects")
+        summary[name] = of_growth.assign_attrs(long_name=text)
 
 
 def _without_waves(lengths: xr.Dataset, found: xr.Dataset) -> xr.Dataset:
