@@ -10,6 +10,7 @@ from isophase.analysis.lattices.steady_state import (
     NOT_DEFINED,
     NOT_STEADY,
     STEADY,
+    WAVES,
     steady_state,
 )
 from tests.phase_fields import series
@@ -181,3 +182,23 @@ def test_wrong_arguments_are_refused():
         steady_state(xi.drop_vars("time"), without)
     with pytest.raises(ValueError, match="must be >= 0 and increase"):
         steady_state(xi.isel(time=slice(None, None, -1)), without)
+
+
+@pytest.mark.parametrize("scatter", [0.1, 0.3])
+@pytest.mark.parametrize("memory", [0.7, 0.95])
+def test_so_many_seeds_as_are_said_to_tell_call_no_drift_steady_in_8_of_10_cases(scatter, memory):
+    rng = np.random.default_rng(30)
+    few = steady_state(*series(rng, TIME, np.ones(40), scatter, seeds=5, repeats=400, memory=memory))
+    wanted = round(float(np.sqrt((few.seeds_to_tell**2).mean())))
+    told = steady_state(*series(rng, TIME, np.ones(40), scatter, seeds=wanted, repeats=400, memory=memory))
+    assert 0.7 < share(told.state, STEADY) < 0.98
+    half = steady_state(*series(rng, TIME, np.ones(40), scatter, seeds=max(wanted // 3, 2), repeats=400, memory=memory))
+    assert share(half.state, STEADY) < 0.6
+
+
+def test_waves_are_a_state_of_their_own():
+    xi, without = series(np.random.default_rng(31), TIME, np.ones(40), 0.1)
+    late = xr.DataArray(TIME > 90, dims="time")
+    got = steady_state(xi.where(~late), without.where(~late), waves=late)
+    assert got.state == WAVES
+    assert np.isnan(got.xi_inf)

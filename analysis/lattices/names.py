@@ -26,6 +26,7 @@ STEADY = {
     "drift_error": "1",
     "time_to_steady": "time",
     "time_to_steady_error": "time",
+    "seeds_to_tell": "1",
     "beyond_quarter": "",
     "state": "",
 }

@@ -29,6 +29,7 @@ LENGTHS = (
     Column("xi_fit", "exp. fit", SPACINGS, absent="not defined"),
     Column("xi_second_moment", "2nd moment", SPACINGS, absent="not defined"),
     Column("state", "state"),
+    Column("seeds_to_tell", "seeds to tell", "1", ".0f"),
     Column("since", "since", "tau", ".0f"),
     Column("growth_exponent", "growth exponent", "1"),
 )
@@ -153,6 +154,7 @@ def _length_rows(group: str, summary: xr.Dataset) -> Iterator[tuple[Cell, ...]]:
             int(part["n_seeds"]),
             *found,
             state,
+            float(part.get("seeds_to_tell", math.nan)),
             float(part["time_to_steady"]),
             _meaning(part["growth_state"]) if math.isnan(growth.value) else growth,
         )

@@ -18,12 +18,14 @@ NAMES = (
     "drift_error",
     "time_to_steady",
     "time_to_steady_error",
+    "seeds_to_tell",
     "beyond_quarter",
     "state",
 )
 ERROR_RATE = 0.05  # of either verdict
 COVERAGE = 0.9  # least part of the window in which xi must be defined: what is left out is not left out at random
 SAMPLES = 5
+POWER = 0.8
 BAND = 0.05  # least relative width to either side of xi_inf that counts as having reached it
 
 
@@ -79,6 +81,8 @@ def steady_state(
     - ``time_to_steady``, ``time_to_steady_error``: since when xi has been where it is in the window: within 5 % of
       xi_inf, or within its largest deviation there if that is more. Interpolated between samples; the first sample
       where xi was never outside, and then an upper bound. NaN where not steady.
+    - ``seeds_to_tell``: the number of seeds of the same scatter at which a length without drift would be called steady
+      in 8 of 10 cases. Below it ``cannot_tell`` is what to expect. NaN for one seed.
     - ``beyond_quarter``: xi_inf > side / 4, where the size of the lattice enters, or ``beyond_half``.
     - ``state``.
 
@@ -117,6 +121,7 @@ def _described(dataset: xr.Dataset, unit: str, window: float, tolerance: float) 
         "drift_error": {"units": "1", "long_name": f"standard error of the relative change {over_seeds}"},
         "time_to_steady": {"units": unit, "long_name": "time at which the correlation length has become steady"},
         "time_to_steady_error": {"units": unit, "long_name": f"standard error of that time {over_seeds}"},
+        "seeds_to_tell": {"units": "1", "long_name": "seeds of which a length without drift would be called steady"},
         "beyond_quarter": {"long_name": "the correlation length exceeds a quarter of the lattice"},
         "state": {"long_name": "whether the correlation length is steady", **flags(STATES), "tolerance": tolerance},
     }.items():
@@ -162,13 +167,24 @@ def _steady(
     state = np.where(np.isfinite(drift_error) & (usable.sum(axis=-1) >= SAMPLES), state, CANNOT_TELL)
     state = np.where(defined, state, np.where(longer, BEYOND_HALF, np.where(waving, WAVES, NOT_DEFINED)))
 
+    to_tell = np.where(defined, _seeds_to_tell(drift_error, seeds, tolerance), np.nan)
     reached = _time_to_reach(xi, mean, usable, time)
     reached_without = _time_to_reach(without, mean_without, np.broadcast_to(usable[..., None, :], without.shape), time)
     reached_error = jackknife_error(reached_without, present)
     known = [np.where(defined, part, np.nan) for part in (mean, error, drift, drift_error)]
     times = [np.where(state == STEADY, part, np.nan) for part in (reached, reached_error)]
     beyond = defined & (mean > FRACTION_OF_SIDE * side) if side is not None else np.zeros(defined.shape, bool)
-    return (*known, *times, beyond | (state == BEYOND_HALF), state.astype(np.int8))
+    return (*known, *times, to_tell, beyond | (state == BEYOND_HALF), state.astype(np.int8))
+
+
+def _seeds_to_tell(error: np.ndarray, seeds: np.ndarray, tolerance: float) -> np.ndarray:
+    """Seeds at which the interval of a drift that is nothing but its error lies within the tolerance in 8 of 10 cases."""
+    scatter = error * np.sqrt(seeds)
+    number = np.where(np.isfinite(scatter), 2.0, np.nan)
+    for _ in range(60):  # the quantile falls with the number that it asks for
+        quantiles = student(1 - 2 * ERROR_RATE, number) + student(POWER, number)
+        number = np.sqrt(number * np.maximum(np.square(quantiles * scatter / tolerance), 2.0))
+    return np.ceil(number)
 
 
 def _mean_and_drift(xi: np.ndarray, weight: np.ndarray, time: np.ndarray, span: float) -> tuple[np.ndarray, np.ndarray]:
