@@ -68,7 +68,7 @@ def measured():
 
 def test_the_figures_have_the_names_that_they_always_had(measured):
     _, _, _, drawn = measured
-    assert set(drawn) == {"growth", "steady", "correlations", "evolution", "sizes", "phases-square-6",
+    assert set(drawn) == {"growth", "steady", "correlations", "structure", "evolution", "sizes", "phases-square-6",
                           "phases-square-8", "compare-growth", "compare-evolution", "compare-correlations"}  # fmt: skip
 
 
@@ -307,7 +307,7 @@ def test_oscillators_of_every_tiling_have_their_table_and_their_figures(tiling):
 def test_a_scheme_whose_seeds_all_failed_has_a_row_without_values():
     groups = {"square-6": group(lattice_point(TIMES), LATTICE, failed=(0, 1))}
     (row,) = shown(groups)[1]["correlation-length"].texts()
-    assert row == ("lattice", "square-6", "0", "not defined", "not defined", "not defined", "not defined", "",
+    assert row == ("lattice", "square-6", "0", "not defined", "not defined", "not defined", "not defined", "", "",
                    "not defined")  # fmt: skip
 
 

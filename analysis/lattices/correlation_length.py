@@ -6,6 +6,7 @@ Owns the pooling over seeds, the jackknife, and "not defined" with its reason; C
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.special
 import xarray as xr
 
 DEFINED, NO_PAIRS, BEYOND_HALF, NOISE, TOO_FEW, UPPER_BOUND, NO_WAVEVECTOR, WAVES = range(8)
@@ -277,8 +278,9 @@ def _with_errors(estimate: _Estimate, present: Any) -> tuple[np.ndarray, np.ndar
 
 
 def _by_more_than_chance(profile: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Whether uncorrelated pairs would not do: the mean of n unit vectors exceeds r with probability exp(-n r^2)."""
-    return (np.exp(-pairs * np.square(profile)) < CHANCE).all(axis=-1)
+    """Whether uncorrelated pairs would not reach such |C|: of the mean of n unit vectors n r^2 is exponential."""
+    square = (pairs * np.square(profile))[..., 1:]
+    return scipy.special.gammaincc(square.shape[-1], square.sum(axis=-1)) < CHANCE
 
 
 def _above_cancelled(profile: np.ndarray, alternates: bool) -> np.ndarray:

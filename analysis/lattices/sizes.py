@@ -49,14 +49,16 @@ def _extrapolated(parts: Mapping[int, xr.Dataset]) -> xr.Dataset:
     order = {axis["name"]: axis["labels"] for axis in json.loads(attrs["axes"]) if axis["name"] in joined.dims}
     joined = joined.reindex(order)  # an outer join sorts labels that differ
     joined["size"].attrs.update(units="ring spacings", long_name="side of the lattice")
-    found = finite_size(joined["xi_inf"], joined["xi_inf_error"], seeds=joined["n_seeds"])
-    joined, found = joined.drop_vars("n_seeds"), found.rename(state="finite_size_state")
+    seeds = joined.get("n_seeds")
+    found = finite_size(joined["xi_inf"], joined["xi_inf_error"], seeds=seeds).rename(state="finite_size_state")
+    joined = joined.drop_vars("n_seeds", errors="ignore")
     return joined.merge(found).assign_attrs(attrs)
 
 
 def _steady_lengths(summary: xr.Dataset) -> xr.Dataset:
     """The headline length and its error along the grid axes; NaN where the rings are those of a small world."""
-    lengths = summary[["xi_inf", "xi_inf_error", "n_seeds"]].reset_coords(drop=True).astype(float)
+    names = [name for name in ("xi_inf", "xi_inf_error", "n_seeds") if name in summary]
+    lengths = summary[names].reset_coords(drop=True).astype(float)
     dims = grid_axes(summary)
     for _, part in schemes(summary):
         if parameters(part).get("graph") == "small_world":

@@ -178,7 +178,7 @@ def _steady(
 
 
 def _seeds_to_tell(error: np.ndarray, seeds: np.ndarray, tolerance: float) -> np.ndarray:
-    """Seeds at which the interval of a drift that is nothing but its error lies within the tolerance in 8 of 10 cases."""
+    """Seeds at which the interval of a drift that is nothing but its error lies within tolerance in 8 of 10 cases."""
     scatter = error * np.sqrt(seeds)
     number = np.where(np.isfinite(scatter), 2.0, np.nan)
     for _ in range(60):  # the quantile falls with the number that it asks for

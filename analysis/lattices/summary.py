@@ -249,7 +249,8 @@ def _of_structure(structure: xr.Dataset) -> xr.Dataset:
     S = structure["round_order"].where(structure["defined"] > 0).reset_coords(drop=True)
     found = mean_over_seeds(xr.Dataset({"structure_factor": S, "susceptibility": S.isel(shell=0)}))
     found["susceptibility"].attrs["long_name"] = "structure factor at the wavevector of the order"
-    return found.assign_coords(shell_wavenumber=structure["shell_wavenumber"])
+    shell = ("shell", np.arange(structure.sizes["shell"]), {"long_name": "number of the shell of modes"})
+    return found.assign_coords(shell=shell, shell_wavenumber=structure["shell_wavenumber"].variable)
 
 
 def _defects_decay(summary: xr.Dataset, defects: xr.DataArray) -> None:
