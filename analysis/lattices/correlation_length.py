@@ -1,6 +1,22 @@
 """Correlation length of the ring phases by three estimators, each with its uncertainty over seeds.
 
 Owns the pooling over seeds, the jackknife, and "not defined" with its reason; C and S come from their own modules.
+
+The estimators, of the |C| or the S of all seeds together:
+
+- ``xi_efold``: where |C| falls to 1/e, as a mean over the levels of |C| from exp(-3/4) to exp(-5/4): how much
+  distance has |C| above a level, divided by what it is for an exponential of length 1. ln |C| is linear in
+  between; at odd distances it is no lower than half way between the even ones beside (``alternates``); beyond half
+  of the lattice |C| goes on as the exponential through 1 and its last value. Exact for an exponential of any
+  length, also below one spacing; a Gaussian exp(-(d/a)^2) has 0.997 a. It is continuous in C, no |C(d)| that rises
+  lowers it, and no estimate of the noise enters it.
+- ``xi_fit``: weighted least squares of ln |C| = ln A - d/xi from d = 1 to the last distance before |C| falls
+  below 3 standard deviations of its noise (``noise``) for two distances in a row, and not beyond half of the
+  lattice; weights pairs |C|^2, the inverse variance of ln |C|. At least 3 distances; those from which |C| rises
+  again by more than 2 standard deviations are passed over.
+- ``xi_second_moment`` (with ``structure``): curvature of S at its peak Q, wherever it lies, averaged over modes
+  (:func:`_second_moment`). S = S0 / (1 + xi^2 k^2) (Ornstein and Zernike) gives xi; C = exp(-d/xi) gives xi on a
+  chain and about 1.3 xi in the plane.
 """
 
 from typing import Any, NamedTuple
@@ -44,19 +60,7 @@ def correlation_length(
     alternates in sign, and patches of both may lie side by side, which cancel at odd distances: there |C| tells how
     much there is of either order, and at even distances how far it reaches.
 
-    - ``xi_efold``: where |C| falls to 1/e, as a mean over the levels of |C| from exp(-3/4) to exp(-5/4): how much
-      distance has |C| above a level, divided by what it is for an exponential of length 1. ln |C| is linear in
-      between; at odd distances it is no lower than half way between the even ones beside (``alternates``); beyond half
-      of the lattice |C| goes on as the exponential through 1 and its last value. Exact for an exponential of any
-      length, also below one spacing; a Gaussian exp(-(d/a)^2) has 0.997 a. It is continuous in C, no |C(d)| that rises
-      lowers it, and no estimate of the noise enters it.
-    - ``xi_fit``: weighted least squares of ln |C| = ln A - d/xi from d = 1 to the last distance before |C| falls
-      below 3 standard deviations of its noise (``noise``) for two distances in a row, and not beyond half of the
-      lattice; weights pairs |C|^2, the inverse variance of ln |C|. At least 3 distances; those from which |C| rises
-      again by more than 2 standard deviations are passed over.
-    - ``xi_second_moment`` (with ``structure``): curvature of S at its peak Q, wherever it lies, averaged over modes
-      (:func:`_second_moment`). S = S0 / (1 + xi^2 k^2) (Ornstein and Zernike) gives xi; C = exp(-d/xi) gives xi on a
-      chain and about 1.3 xi in the plane.
+    ``xi_efold``, ``xi_fit`` and (with ``structure``) ``xi_second_moment`` are described at the head of this module.
 
     Where every seed by itself has |C| > 1/e up to half of the lattice, the length is ``longer_than_half_the_lattice``
     whatever the pooled C is: lattices that are coherent but twisted by different whole turns cancel there.

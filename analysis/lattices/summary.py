@@ -1,6 +1,30 @@
 """The summary of one scheme of a lattice sweep: every measurement of its seeds, gathered in one dataset.
 
 The flow ``reduce`` calls it on each scheme of a group; the measurements themselves are in their own modules.
+
+A summary is a dataset, in memory, with
+
+- over ``time``: ``xi``, ``xi_error``, ``xi_reason`` and those of the other estimators, ``xi_lower_bound``,
+  ``seeds``, ``defined``, and over ``seed`` too ``xi_without`` and so on, all as
+  :func:`correlation_length.correlation_length` explains; over ``distance`` too ``correlation``, ``noise``;
+- ``xi_inf``, ``xi_inf_error``, ``drift``, ``drift_error``, ``time_to_steady``, ``time_to_steady_error``,
+  ``beyond_quarter``, ``state`` and those of the other estimators, as :func:`steady_state.steady_state`
+  explains; ``steady``, whether ``state`` is ``steady``; ``xi_inf_lower_bound`` where it is ``beyond_half``;
+- ``growth_exponent`` and all of :func:`isophase.analysis.lattices.growth.growth_exponent`;
+- over ``time``, means over seeds, each with its standard error ``_error``: ``order``, ``local_order``, ``domains``,
+  ``domain_size``, ``domain_size_weighted``, ``largest_domain``, ``boundary_density``, ``defects``,
+  ``defects_positive``, ``defects_negative``, and all of them ``_modulo_pi``;
+- over ``time`` and ``shell``: ``structure_factor`` with its ``_error``, the mean of S over the modes at a distance
+  ``shell_wavenumber`` from the wavevector of the nearest order in phase or in anti-phase; ``susceptibility`` with
+  its ``_error``, S at that wavevector, n <R^2> of n rings;
+- ``defect_distance_exponent`` with its ``_error``, ``_low``, ``_high`` and ``defect_distance_state``: the distance
+  between defects, one over the root of their density, as a power of time
+  (:func:`isophase.analysis.lattices.growth.growth_exponent`); the density falls with twice that exponent;
+- over ``time``: ``waves``, ``wavelength``, ``coherence_length`` and their ``_error``, as :func:`waves.waves`
+  explains: where there are waves no correlation length is given;
+- over ``time`` and ``seed``: ``wavenumber_row``, ``wavenumber_col`` of the order;
+- ``front_speed`` and all of :func:`isophase.analysis.lattices.fronts.fronts`, NaN without a patch;
+- ``n_seeds`` that are done; for rings ``switching_rate``, ``switching_rate_error`` and ``delay_limited``.
 """
 
 from collections.abc import Mapping
@@ -73,28 +97,7 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    Dataset, in memory, with
-
-    - over ``time``: ``xi``, ``xi_error``, ``xi_reason`` and those of the other estimators, ``xi_lower_bound``,
-      ``seeds``, ``defined``, and over ``seed`` too ``xi_without`` and so on, all as
-      :func:`correlation_length.correlation_length` explains; over ``distance`` too ``correlation``, ``noise``;
-    - ``xi_inf``, ``xi_inf_error``, ``drift``, ``drift_error``, ``time_to_steady``, ``time_to_steady_error``,
-      ``beyond_quarter``, ``state`` and those of the other estimators, as :func:`steady_state.steady_state`
-      explains; ``steady``, whether ``state`` is ``steady``; ``xi_inf_lower_bound`` where it is ``beyond_half``;
-    - ``growth_exponent`` and all of :func:`isophase.analysis.lattices.growth.growth_exponent`;
-    - over ``time``, means over seeds, each with its standard error ``_error``: ``order``, ``local_order``, ``domains``,
-      ``domain_size``, ``domain_size_weighted``, ``largest_domain``, ``boundary_density``, ``defects``,
-      ``defects_positive``, ``defects_negative``, and all of them ``_modulo_pi``;
-    - over ``time`` and ``shell``: ``structure_factor`` with its ``_error``, the mean of S over the modes at a distance
-      ``shell_wavenumber`` from the wavevector of the nearest order in phase or in anti-phase; ``susceptibility`` with
-      its ``_error``, S at that wavevector, n <R^2> of n rings;
-    - ``defect_distance_exponent`` with its ``_error``, ``_low``, ``_high`` and ``defect_distance_state``: the distance
-      between defects, one over the root of their density, as a power of time
-      (:func:`isophase.analysis.lattices.growth.growth_exponent`); the density falls with twice that exponent;
-    - over ``time``: ``waves``, ``wavelength``, ``coherence_length`` and their ``_error``, as :func:`waves.waves`
-      explains: where there are waves no correlation length is given;
-    - over ``time`` and ``seed``: ``wavenumber_row``, ``wavenumber_col`` of the order;
-    - ``n_seeds`` that are done; for rings ``switching_rate``, ``switching_rate_error`` and ``delay_limited``.
+    Dataset, in memory, with the variables that the head of this module lists.
 
     Raises ValueError where the phases are none of such a lattice.
     """
