@@ -41,8 +41,9 @@ def fronts(phase: xr.DataArray, scheme: Mapping[str, object]) -> xr.Dataset:
     patch, R or 1 - R of the lattice, the front is at ``sqrt(A / pi)`` from the middle of a disc, and at half of
     ``A / rows`` from that of a band, which has two fronts.
 
-    ``front_speed`` is the slope of a straight line through the position of each seed, from 10 tau on as long as the
-    patch takes no more than 3/4 of the lattice and no less than a third of its first area; mean and standard error
+    ``front_speed`` is the slope of a straight line through the position of each seed, from the first time after 10 tau
+    at which the patch takes no more than 3/4 of the lattice, for as long as it does and takes no less than a third of
+    its area then; mean and standard error
     over the seeds that have 5 samples there. It is positive where the patch grows.
 
     Parameters
@@ -79,10 +80,11 @@ def _speeds(fraction: xr.DataArray, position: xr.DataArray) -> xr.DataArray:
     time = fraction["time"].values.astype(float)
     speeds = np.full(fraction.sizes["seed"], np.nan)
     for number, (f, x) in enumerate(zip(fraction.values, position.values, strict=True)):
-        started = np.isfinite(f) & (time >= SETTLED)
-        if not started.any():
+        candidates = np.isfinite(f) & (time >= SETTLED) & (f <= LARGEST)
+        if not candidates.any():
             continue
-        usable = started & (f <= LARGEST) & (f >= LEAST * f[started][0])
+        started = np.logical_or.accumulate(candidates)
+        usable = candidates & (f >= LEAST * f[candidates][0])
         window = started & np.logical_and.accumulate(usable | ~started)
         if window.sum() >= SAMPLES:
             speeds[number] = np.polyfit(time[window], x[window], 1)[0]
