@@ -170,7 +170,11 @@ def test_a_second_run_of_one_store_is_refused_while_the_first_goes_on(tmp_path, 
     location = str(tmp_path / "s.zarr")
     first = start("run", sweep, "--store", location, "--workers", 1)
     wait_for(lambda: shard_files(location))
-    second = run("run", sweep, "--store", location, "--workers", 1)
+    os.killpg(first.pid, signal.SIGSTOP)  # it goes on for as long as the second takes
+    try:
+        second = run("run", sweep, "--store", location, "--workers", 1)
+    finally:
+        os.killpg(first.pid, signal.SIGCONT)
     assert second.returncode == 3
     assert (
         second.stderr.strip().splitlines()[-1].startswith(f"isophase: error: store {location}: another run is writing")
