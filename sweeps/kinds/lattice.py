@@ -42,7 +42,9 @@ class LatticeParameters(Parameters):
         "coherent", description="state around the patch"
     )
     patch_shape: Literal["disc", "band"] = Field("disc", description="a disc, or a band of columns: two half-planes")
-    patch_size: int = Field(8, ge=1, description="diameter of the disc, or columns of the band, in ring spacings")
+    patch_size: float = Field(
+        0.25, gt=0, lt=1, description="diameter of the disc, or width of the band, in sides of the lattice"
+    )
     delay: float = Field(0.01, ge=0, description="propagation delay, in tau")
     v_high: float = Field(0.49, gt=0, description="drive at which a neuron starts firing")
     v_low: float = Field(0.2, ge=1e-6, description="drive below which it stops")
@@ -171,11 +173,8 @@ class Lattice(LatticeKind):
             raise ValueError(
                 f"size_spread={parameters.size_spread}: must be 0 on a tiling, and leave rings of 2 in a small world"
             )
-        if parameters.initial == "patch":
-            if parameters.patch == parameters.patch_around:
-                raise ValueError(f"patch={parameters.patch!r}, patch_around={parameters.patch_around!r}: must differ")
-            if parameters.patch_size >= parameters.size:
-                raise ValueError(f"patch_size={parameters.patch_size}: must be below size={parameters.size}")
+        if parameters.initial == "patch" and parameters.patch == parameters.patch_around:
+            raise ValueError(f"patch={parameters.patch!r}, patch_around={parameters.patch_around!r}: must differ")
         check_initial(
             parameters.initial, parameters.tiling, *parameters.shape, parameters.ring_size, parameters.delay,
             parameters.v_high, parameters.v_low, parameters.size_spread,
@@ -288,8 +287,9 @@ def initial_state(
         return getattr(initial, parameters.initial)(net, seed)
     if parameters.initial == "patch":
         shape = initial.disc if parameters.patch_shape == "disc" else initial.band
+        extent = max(1, round(parameters.patch_size * parameters.size))
         states = (_state(net, name, parameters, seed) for name in (parameters.patch, parameters.patch_around))
-        return initial.patch(net, shape(net.shape, parameters.patch_size), *states)
+        return initial.patch(net, shape(net.shape, extent), *states)
     field = getattr(initial, parameters.initial)
     phases = field(net.shape, 1, 1) if parameters.initial == "plane_wave" else field(net.shape)
     return _in_phase_with(net, phases, parameters, seed)
