@@ -19,7 +19,7 @@ State = tuple[np.ndarray, np.ndarray]
 PULSE_FIRING, PULSE_RESTING, PULSE_SPREAD = 0.1, 0.9, 0.05  # arXiv 2507.21377: about 0.1 and 0.9
 FIRING_PROBABILITY = 0.25
 TIE = 1e-10  # in tau; a slot this close before a switch has made it, so that rounding never decides an equality
-INITIALS = ("pulse", "random", "uniform", "plane_wave", "vortex_pair", "two_half_planes", "patch")
+INITIALS = ("pulse", "random", "uniform", "plane_wave", "vortex_pair", "two_half_planes")
 LEAST_SIDE = 4  # rows and columns of a field with two vortices
 THETA_FACTORS = 6  # the next one differs from 1 by exp(-2 pi (7 - 3/4)) at most, below the rounding of a double
 
@@ -175,9 +175,8 @@ def check_initial(
 ) -> None:
     """Refuse an initial state that a network does not have; builds nothing.
 
-    ``pulse`` and ``random`` are states of every network. The others are, or hold, fields of phase that
-    :func:`ring_phase` takes: every ring must have an orbit of one pulse by itself, and ``vortex_pair`` needs room for
-    two vortices.
+    ``pulse`` and ``random`` are states of every network. The others are fields of phase that :func:`ring_phase` takes:
+    every ring must have an orbit of one pulse by itself, and ``vortex_pair`` needs room for two vortices.
 
     Parameters
     ----------

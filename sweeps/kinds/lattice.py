@@ -175,8 +175,10 @@ class Lattice(LatticeKind):
             )
         if parameters.initial == "patch" and parameters.patch == parameters.patch_around:
             raise ValueError(f"patch={parameters.patch!r}, patch_around={parameters.patch_around!r}: must differ")
+        # of the two states of a patch one is a field of phase, without vortices
+        field = "uniform" if parameters.initial == "patch" else parameters.initial
         check_initial(
-            parameters.initial, parameters.tiling, *parameters.shape, parameters.ring_size, parameters.delay,
+            field, parameters.tiling, *parameters.shape, parameters.ring_size, parameters.delay,
             parameters.v_high, parameters.v_low, parameters.size_spread,
         )  # fmt: skip
 
