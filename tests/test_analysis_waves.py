@@ -85,3 +85,21 @@ def test_a_missing_seed_counts_as_absent():
     got, want = measure(padded), measure(phase)
     for name in want.data_vars:
         assert got[name] == pytest.approx(float(want[name]), rel=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_order_in_anti_phase_beside_order_in_phase_is_no_wave(share):
+    """S has a peak at (pi, pi) then, far from (0, 0): a ring, but of a wavelength below two spacings."""
+    rng = np.random.default_rng(4)
+    row, col = np.mgrid[:64, :64]
+    phases = []
+    for _ in range(4):
+        smooth = np.fft.ifft2(
+            np.fft.fft2(rng.standard_normal((64, 64)))
+            * np.exp(
+                -2 * (np.fft.fftfreq(64)[:, None] ** 2 + np.fft.fftfreq(64)[None, :] ** 2) * (2 * np.pi * 4) ** 2 / 2
+            )
+        ).real
+        is_anti = smooth > np.quantile(smooth, 1 - share)
+        phases.append(np.where(is_anti, np.pi * ((row + col) % 2), 0.0) + 0.3 * rng.standard_normal((64, 64)))
+    assert not measure(field(np.stack(phases))).waves

@@ -12,6 +12,7 @@ from isophase.analysis.statistics import jackknife_error, student
 
 CONFIDENCE = 0.95
 HOLLOW = 0.5  # of the ring's height: more than this inside the ring is no ring
+HALF_WAY = np.pi / 2  # between the wavevectors of two orders in phase or in anti-phase
 LEAST_SHELL = 2  # a ring of one shell has no inside
 NAMES = {
     "waves": "",
@@ -27,10 +28,10 @@ def waves(structure: xr.Dataset, seed_dim: str = "seed") -> xr.Dataset:
 
     Rings in phase (or in anti-phase) within regions have a structure factor S that falls from the order's wavevector
     on. Waves, as spirals make them, have a ring round it: S(k) has its peak at the wavenumber k* of the waves, k the
-    distance from that wavevector. Seeds are pooled by their defined rings before anything is read from S. With the mean
-    of S over the modes up to k*/2 divided by that over the peak's shells (the highest and its two neighbours) the order
-    is ``waves`` where the ratio is below 1/2 with 95 % confidence (jackknife over seeds, Student's t, one-sided); a
-    single seed tells of none.
+    distance from that wavevector, up to pi/2 (waves of 4 ring spacings). Seeds are pooled by their defined rings before
+    anything is read from S. With the mean of S over the modes up to k*/2 divided by that over the peak's shells (the
+    highest and its two neighbours) the order is ``waves`` where the ratio is below 1/2 with 95 % confidence (jackknife
+    over seeds, Student's t, one-sided); a single seed tells of none.
 
     - ``wavelength``: 2 pi over the mean wavenumber of the ring, weighted by S, of the shells round k* in which S is
       above half of its height there;
@@ -84,6 +85,9 @@ def _waves(
     centred: np.ndarray, defined: np.ndarray, modes: np.ndarray, wavenumber: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """[..., seed, shell] to what is said of each."""
+    # beyond, another order than the nearest is nearer: rings in anti-phase beside rings in phase are no wave
+    near = wavenumber <= HALF_WAY
+    centred, modes, wavenumber = centred[..., near], modes[near], wavenumber[near]
     present = (defined > 0) & np.isfinite(centred).all(axis=-1)
     weight = np.where(present, defined, 0.0)
     sums = np.where(present[..., None], centred, 0.0) * weight[..., None]
