@@ -34,9 +34,10 @@ from isophase.sweeps.store import (
     verify,
     write_summaries,
 )
-from isophase.sweeps.store.location import _ObjectStore
+from isophase.sweeps.store.location import _LocalStore, _ObjectStore
 from isophase.sweeps.store.lock import this_process
 from isophase.sweeps.sweep import parse
+from tests.damage import assert_same_contents, contents
 from tests.serial import run_serially
 
 
@@ -416,3 +417,43 @@ def test_a_store_that_has_grown_since_it_was_reduced_is_known_to_be_stale(tmp_pa
     write_summaries(location, {"square-4": xr.Dataset({"n_seeds": 3})})
     run_serially(location, small_sweep(seed=range(5)))
     assert is_stale(location)
+
+
+class Death(BaseException):
+    """What no `except Exception` survives, as a kill."""
+
+
+@pytest.mark.parametrize("extends", [False, True])
+def test_a_death_while_a_store_is_prepared_costs_nothing(tmp_path, monkeypatch, extends):
+    """At every write of it; the next run ends with what an undisturbed one leaves."""
+    small, large = small_sweep(size=(3,), seed=(0,)), small_sweep(size=(3, 4), seed=(0, 1, 2))
+    undisturbed = str(tmp_path / "undisturbed.zarr")
+    if extends:
+        run_serially(undisturbed, small)
+    run_serially(undisturbed, large)
+    wanted = contents(undisturbed)
+    put, deaths = _LocalStore.set, 0
+    for number in range(200):
+        location = str(tmp_path / f"{number}.zarr")
+        if extends:
+            run_serially(location, small)
+        left = [number]
+
+        async def dies(self, *arguments, left=left, **options):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Death
+            return await put(self, *arguments, **options)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(_LocalStore, "set", dies)
+            try:
+                with exclusive(location):
+                    SweepStore.prepare(location, large)
+                break
+            except Death:
+                deaths += 1
+        run_serially(location, large)
+        assert verify(location) == []
+        assert_same_contents(contents(location), wanted)
+    assert deaths > 10

@@ -43,15 +43,18 @@ def prepare_group(
     """Create the arrays of a group, or grow those that are there by what is wanted of it.
 
     ``kept`` gives type and attributes of the arrays that hold one number or text per point. Returns the group as it
-    then is, its node, the shape of its shards in points, and which of ``kept`` have cells that were never written.
+    then is, its node, the shape of its shards in points, and which of ``kept`` have cells that were never written:
+    they are to be written before :func:`describe` makes the group known as it is now, so that a death in between
+    leaves it as it was.
     """
     group = wanted
     node = root.require_group(wanted.name)
+    shape: tuple[int, ...] | None = None
     if "axes" in node.attrs:
         stored = [Axis.from_json(axis) for axis in json.loads(str(node.attrs["axes"]))]
         axes = tuple(have.union(more) for have, more in zip(stored, wanted.axes, strict=True))
         group = dataclasses.replace(wanted, axes=axes)
-        shard = stored_shard(node)
+        shard, shape = stored_shard(node), tuple(len(axis.labels) for axis in stored)
     else:
         shard = shard_shape(group)
     coordinates = _coordinates(group)
@@ -60,7 +63,7 @@ def prepare_group(
             raise StoreRefusedError(f"store {location}: {name} in {group.name}: numbers and text cannot be on one axis")
     dims = tuple(axis.name for axis in group.axes)
     cells = _bookkeeping_chunk(group.shape)
-    fresh = [name for name in kept if name not in node or member(node, name).shape != group.shape]
+    fresh = [name for name in kept if name not in node or shape != group.shape]
     for name, (type_name, attrs) in kept.items():
         _require_array(node, name, group.shape, type_name, dims, attrs, cells)
     for name, variable in arrays_of(group.template).items():
@@ -72,18 +75,21 @@ def prepare_group(
             variable.attrs, inner, shards=None if inner == whole else whole,
         )  # fmt: skip
     write_coordinates(node, group)
-    # Last, so that an extension that fails leaves the group as it was.
-    node.attrs.update(
+    return group, node, shard, fresh
+
+
+def describe(node: zarr.Group, group: Group, shard: tuple[int, ...]) -> None:
+    """Write what a group is to its attributes, all at once."""
+    node.update_attributes(
         {
             **{name: value for name, value in group.fixed.items() if isinstance(value, str | int | float)},
             "kind": group.kind_name,
-            "coordinates": " ".join(coordinates),
+            "coordinates": " ".join(_coordinates(group)),
             "axes": json.dumps([axis.to_json() for axis in group.axes]),
             "parameters": json.dumps(dict(group.fixed)),
             "shard": json.dumps(shard),
         }
     )
-    return group, node, shard, fresh
 
 
 def _require_array(

@@ -20,7 +20,16 @@ from zarr.core.sync import sync
 
 from isophase.sweeps.kinds.base import scalars_of
 from isophase.sweeps.seeds import STREAMS
-from isophase.sweeps.store.layout import WHOLE, Shard, chunk_keys, member, prepare_group, region_of, stored_shard
+from isophase.sweeps.store.layout import (
+    WHOLE,
+    Shard,
+    chunk_keys,
+    describe,
+    member,
+    prepare_group,
+    region_of,
+    stored_shard,
+)
 from isophase.sweeps.store.location import (
     PARTIAL,
     StoreError,
@@ -285,11 +294,12 @@ def is_complete(location: str, sweep: Sweep) -> bool:
 
 def _prepared(location: str, root: zarr.Group, wanted: Group) -> GroupStore:
     kept = bookkeeping(wanted)
-    if wanted.name in root:
+    if wanted.name in root and "axes" in root[wanted.name].attrs:
         refuse_missing(location, member(root, wanted.name))
     group, node, shard, fresh = prepare_group(location, root, wanted, kept)
     store = GroupStore(location, group, node, shard, kept)
     store.flush(kept if "crc32" in fresh else fresh)
+    describe(node, group, shard)
     return store
 
 
@@ -396,7 +406,14 @@ def refuse_missing(location: str, node: zarr.Group) -> None:
 
 def missing_chunks(node: zarr.Group, names: Iterable[str]) -> list[str]:
     """Paths in the store of the chunks of arrays that are not there, where every one was written."""
-    keys = [key for name in names for key in chunk_keys(member(node, name))]
+    # of an extension that a death cut short arrays are longer than their group
+    lengths = {axis["name"]: len(axis["labels"]) for axis in json.loads(str(node.attrs.get("axes", "[]")))}
+    keys = []
+    for name in names:
+        array = member(node, name)
+        dims = zip(getattr(array.metadata, "dimension_names", None) or (), array.shape, strict=False)
+        region = [slice(0, min(n, lengths.get(dim, n))) for dim, n in dims]
+        keys += chunk_keys(array, region)
 
     async def there() -> list[bool]:
         return await asyncio.gather(*(node.store.exists(key) for key in keys))
