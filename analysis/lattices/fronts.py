@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from isophase.analysis.base import Measurement
-from isophase.analysis.lattices.order_parameter import order_parameter
+from isophase.analysis.lattices.order_parameter import order_parameter, relative_to_wave
 from isophase.analysis.schemes import parameters
 from isophase.analysis.statistics import flags, is_flag, mean_over_seeds, student
 
@@ -61,14 +61,14 @@ def fronts(phase: xr.DataArray, scheme: Mapping[str, object]) -> xr.Dataset:
     rows, cols = phase.sizes["row"], phase.sizes["col"]
     inside, around = str(scheme.get("patch", "")), str(scheme.get("patch_around", ""))
     if scheme.get("initial") != "patch":
-        blank = xr.full_like(phase.isel(row=0, col=0, drop=True), np.nan, float)
+        nothing = np.full((phase.sizes["seed"], phase.sizes["time"]), np.nan)
+        blank = xr.DataArray(nothing, dims=("seed", "time"), coords={"time": phase["time"]})
         return _described(blank, blank, xr.full_like(blank.isel(time=0, drop=True), np.nan))
     ordered = next(state for state in ("coherent", "staggered") if state in (inside, around))
-    if ordered == "staggered":
-        turn = np.pi * (np.indices((rows, cols)).sum(axis=0) % 2)
-        phase = (phase + xr.DataArray(turn, dims=("row", "col"))) % (2 * np.pi)
-        phase = phase.where(phase < 2 * np.pi, 0.0).where(phase.notnull())
-    part = order_parameter(phase)["order"].transpose("seed", "time")
+    wavenumber = xr.DataArray(np.pi if ordered == "staggered" else 0.0)
+    each = (phase.isel(seed=number).load(scheduler="sync") for number in range(phase.sizes["seed"]))
+    orders = [order_parameter(relative_to_wave(of_seed, wavenumber, wavenumber))["order"] for of_seed in each]
+    part = xr.concat(orders, "seed").transpose("seed", "time")
     fraction = part if inside == ordered else 1 - part
     is_band = scheme.get("patch_shape") == "band"
     position = fraction * cols / 2 if is_band else (fraction * rows * cols / np.pi) ** 0.5
@@ -115,7 +115,7 @@ def _of_summary(dataset: xr.Dataset, summary: xr.Dataset) -> xr.Dataset:
     phase = dataset["phase"].where(is_flag(dataset["status"], "done"))
     if bool(summary.get("delay_limited", False)):
         phase = phase * np.nan
-    return fronts(phase.load(scheduler="sync"), parameters(dataset))
+    return fronts(phase, parameters(dataset))
 
 
 FRONTS = Measurement(_of_summary, names=NAMES)
