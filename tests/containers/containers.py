@@ -18,20 +18,10 @@ from isophase.sweeps.store import StoreError
 from isophase.sweeps.sweep import from_definition, load
 from tests.containers.engine import Images, NoEngineError, Project, address, engine
 from tests.serial import run_serially
+from tests.stack.stack import SMALL, of_deployment
 
 # the engine's images stay there, so that a second run builds little
 FOLDER = Path(os.environ.get("ISOPHASE_CONTAINERS", "/var/tmp/isophase-containers"))
-LATTICES = """
-kind = "lattice"
-[axes]
-private = [0, 1]
-seed = {{ start = 0, count = {seeds} }}
-[fixed]
-size = {size}
-[record]
-t_end = {t_end}
-samples = 8
-"""
 NETWORKS = """
 kind = "flipflop"
 [axes]
@@ -89,8 +79,8 @@ def images(tmp_path_factory):
 def declared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("deployments")
     folder.chmod(0o755)
-    (folder / "small.toml").write_text(LATTICES.format(seeds=2, size=12, t_end=40.0))
-    (folder / "long.toml").write_text(LATTICES.format(seeds=60, size=64, t_end=200.0))
+    (folder / "small.toml").write_text(SMALL.format(seeds=2, size=12, t_end=40.0))
+    (folder / "long.toml").write_text(SMALL.format(seeds=60, size=64, t_end=200.0))
     (folder / "networks.toml").write_text(NETWORKS)
     (folder / "deployments.toml").write_text(DEPLOYMENTS)
     return folder
@@ -162,19 +152,12 @@ def objects(project, secrets, monkeypatch):
         monkeypatch.setenv(name.upper(), (secrets / name).read_text())
 
 
-def runs_of(api, name):
-    deployments = api.post("/deployments/filter", json={}).raise_for_status().json()
-    deployment = next(d["id"] for d in deployments if d["name"] == name)
-    runs = api.post("/flow_runs/filter", json={"sort": "START_TIME_DESC"}).raise_for_status().json()
-    return deployment, [run for run in runs if run["deployment_id"] == deployment]
-
-
 def completed(api, name):
-    return {run["id"] for run in runs_of(api, name)[1] if run["state_type"] == "COMPLETED"}
+    return {run["id"] for run in of_deployment(api, name)[1] if run["state_type"] == "COMPLETED"}
 
 
 def start_run(api, name):
-    deployment, _ = runs_of(api, name)
+    deployment, _ = of_deployment(api, name)
     return api.post(f"/deployments/{deployment}/create_flow_run", json={}).raise_for_status().json()["id"]
 
 
@@ -257,7 +240,7 @@ def test_nobody_without_the_password_asks_prefect(project, api):
 
 def test_a_schedule_fires_and_its_lattices_are_in_the_object_store(project, api, objects, declared, tmp_path):
     wait_for(lambda: len(completed(api, "lattices")) >= 2, "two scheduled studies", 300)
-    scheduled = [run for run in runs_of(api, "lattices")[1] if run["state_type"] == "COMPLETED"]
+    scheduled = [run for run in of_deployment(api, "lattices")[1] if run["state_type"] == "COMPLETED"]
     assert all(run["auto_scheduled"] for run in scheduled)
     tree = isophase.open("s3://results/small.zarr")
     assert tree["summary/square-12"].xi_inf.sizes == {"private": 2}
