@@ -1,5 +1,6 @@
 """What the store promises: every point once, the same bits however it came there, nothing lost."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import xarray as xr
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from zarr.core.sync import sync
 
 import isophase
 from isophase.flows.reduction import kind_of
@@ -423,6 +425,12 @@ class Death(BaseException):
     """What no `except Exception` survives, as a kill."""
 
 
+async def others_are_dead() -> None:
+    """Zarr writes several files at once, and a kill ends them all."""
+    if others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others)
+
+
 @pytest.mark.parametrize("extends", [False, True])
 def test_a_death_while_a_store_is_prepared_costs_nothing(tmp_path, monkeypatch, extends):
     """At every write of it; the next run ends with what an undisturbed one leaves."""
@@ -453,6 +461,7 @@ def test_a_death_while_a_store_is_prepared_costs_nothing(tmp_path, monkeypatch, 
                 break
             except Death:
                 deaths += 1
+                sync(others_are_dead())
         run_serially(location, large)
         assert verify(location) == []
         assert_same_contents(contents(location), wanted)

@@ -46,6 +46,7 @@ from isophase.sweeps.store.location import (
 )
 from isophase.sweeps.store.lock import check_writer
 from isophase.sweeps.store.metadata import ROOT, changed_nodes, is_digest_wrong, publish, unpublish
+from isophase.sweeps.store.usage import objects
 from isophase.sweeps.store.worker import Outcome, Work
 from isophase.sweeps.sweep import Axis, Group, Sweep
 
@@ -354,7 +355,7 @@ def _check_room(location: str, sweep: Sweep) -> None:
         raise StoreRefusedError(f"store {location}: cannot be written: {folder} is not a directory")
     if not os.access(folder, os.W_OK):
         raise StoreRefusedError(f"store {location}: cannot be written: no permission to write in {folder}")
-    have = sum(f.stat().st_size for f in Path(location).rglob("*") if f.is_file()) if Path(location).exists() else 0
+    have = sum(size for _, size in objects(location))
     need = sum(group.nbytes() for group in sweep.groups())
     free = shutil.disk_usage(folder).free
     if need > free + have:
