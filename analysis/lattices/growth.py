@@ -184,9 +184,20 @@ def _fit(xi: np.ndarray, weight: np.ndarray, log_t: np.ndarray, t_max: np.ndarra
 
 
 def _of_summary(dataset: xr.Dataset, summary: xr.Dataset) -> xr.Dataset:
-    """The growth of the headline length, which has to settle for its window to end there."""
-    settles_at = summary["xi_inf"].where(~is_flag(summary["state"], "not_steady"))
-    return growth_exponent(summary["xi"], summary["xi_without"], side=summary.attrs["side"], xi_inf=settles_at)
+    """The growth of the headline length, which has to settle for its window to end there, and its systematic error."""
+    found, *others = (_growth_of(summary, suffix) for suffix in ("", "_fit", "_second_moment"))
+    exponents = xr.concat([part["growth_exponent"] for part in (found, *others)], "estimator")
+    spread = (exponents.max("estimator") - exponents.min("estimator")) / 2
+    total = (spread**2 + (found["growth_exponent_change"] / 4) ** 2) ** 0.5
+    text = "systematic error of the exponent: estimators, and the halves of the window, in quadrature"
+    return found.assign(growth_exponent_systematic=total.assign_attrs(units="1", long_name=text))
+
+
+def _growth_of(summary: xr.Dataset, suffix: str) -> xr.Dataset:
+    """Of xi by one estimator."""
+    xi, without = (summary[f"xi{suffix}{part}"] for part in ("", "_without"))
+    settles_at = summary[f"xi_inf{suffix}"].where(~is_flag(summary[f"state{suffix}"], "not_steady"))
+    return growth_exponent(xi, without, side=summary.attrs["side"], xi_inf=settles_at)
 
 
 GROWTH = Measurement(
@@ -198,6 +209,7 @@ GROWTH = Measurement(
         "growth_exponent_high": "1",
         "growth_exponent_change": "1",
         "growth_exponent_change_error": "1",
+        "growth_exponent_systematic": "1",
         "growth_t_min": "time",
         "growth_t_max": "time",
         "growth_state": "",

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 
 import xarray as xr
 
+from isophase.analysis.lattices.locks import NAMES as OF_LOCKS
 from isophase.analysis.lattices.measurements import MEASUREMENTS
+from isophase.analysis.lattices.profiles import NAMES as OF_PROFILES
+from isophase.analysis.lattices.systematics import NAMES as OF_SYSTEMATICS
 from isophase.analysis.lattices.waves import NAMES as OF_WAVES
 
 SPACINGS = "ring spacings"
@@ -29,6 +32,7 @@ STEADY = {
     "seeds_to_tell": "1",
     "beyond_quarter": "",
     "state": "",
+    "xi_inf_without": SPACINGS,
 }
 """Of ``steady_state``, for every estimator; ``time``: in the units of the sample times."""
 ONCE = {
@@ -38,6 +42,8 @@ ONCE = {
     "xi_lower_bound": SPACINGS,
     "xi_inf_lower_bound": SPACINGS,
     "steady": "",
+    "spirals": "1",
+    "spirals_error": "1",
     "shell": "",
     "shell_wavenumber": "rad per ring spacing",
     "structure_factor": "1",
@@ -80,12 +86,13 @@ ACROSS = {
 def names(template: xr.Dataset) -> Mapping[str, str]:
     """Units of every variable and dimension that summary and extrapolation add to the ``template`` of a point."""
     time = str(template["time"].attrs.get("units", ""))
-    added = ONCE | ACROSS | OF_WAVES | DEFECT_DECAY
+    added = ONCE | ACROSS | OF_WAVES | DEFECT_DECAY | OF_PROFILES | dict.fromkeys(OF_SYSTEMATICS, SPACINGS)
     for suffix in SUFFIXES.values():
         added |= {f"xi{suffix}{part}": units for part, units in LENGTH.items()}
         added |= {suffixed(name, suffix): units for name, units in STEADY.items()}
     for kind in ("", "_modulo_pi"):
         added |= {f"{name}{kind}{part}": "1" for name in PER_MAP for part in ("", "_error")}
+    added |= {f"{name}{part}": "1" for name in OF_LOCKS for part in ("", "_error")}
     if "switching_rate" in template:
         added["switching_rate_error"] = str(template["switching_rate"].attrs.get("units", ""))
     for measurement in MEASUREMENTS:
@@ -95,4 +102,5 @@ def names(template: xr.Dataset) -> Mapping[str, str]:
 
 def suffixed(name: str, suffix: str) -> str:
     """``xi_inf_error`` with ``_fit`` is ``xi_inf_fit_error``."""
-    return f"{name.removesuffix('_error')}{suffix}{'_error' if name.endswith('_error') else ''}"
+    part = next((part for part in ("_error", "_without") if name.endswith(part)), "")
+    return f"{name.removesuffix(part)}{suffix}{part}"

@@ -21,6 +21,7 @@ NAMES = (
     "seeds_to_tell",
     "beyond_quarter",
     "state",
+    "xi_inf_without",
 )
 ERROR_RATE = 0.05  # of either verdict
 COVERAGE = 0.9  # least part of the window in which xi must be defined: what is left out is not left out at random
@@ -76,15 +77,14 @@ def steady_state(
     Dataset over the other dimensions of ``xi``:
 
     - ``xi_inf``, ``xi_inf_error``: mean over the window and its standard error (jackknife over seeds). Without
-      ``steady`` it is that mean and no more.
+      ``steady`` it is that mean and no more. ``xi_inf_without``: over ``seed_dim`` too, without that seed.
     - ``drift``, ``drift_error``: relative change across the window.
     - ``time_to_steady``, ``time_to_steady_error``: since when xi has been where it is in the window: within 5 % of
       xi_inf, or within its largest deviation there if that is more. Interpolated between samples; the first sample
       where xi was never outside, and then an upper bound. NaN where not steady.
     - ``seeds_to_tell``: the number of seeds of the same scatter at which a length without drift would be called steady
       in 8 of 10 cases. Below it ``cannot_tell`` is what to expect. NaN for one seed.
-    - ``beyond_quarter``: xi_inf > side / 4, where the size of the lattice enters, or ``beyond_half``.
-    - ``state``.
+    - ``beyond_quarter``: xi_inf > side / 4, where the size of the lattice enters, or ``beyond_half``. ``state``.
 
     Raises ValueError for times that do not increase, or a window or tolerance out of range.
     """
@@ -101,9 +101,9 @@ def steady_state(
         xr.zeros_like(xi, bool) | waves,
         kwargs={"time": time, "side": side, "window": window, "tolerance": tolerance},
         input_core_dims=[["time"], [seed_dim, "time"], ["time"], ["time"]],
-        output_core_dims=[[]] * len(NAMES),
+        output_core_dims=[[]] * (len(NAMES) - 1) + [[seed_dim]],
         dask="parallelized",
-        output_dtypes=[float] * (len(NAMES) - 2) + [bool, np.int8],
+        output_dtypes=[float] * (len(NAMES) - 3) + [bool, np.int8, float],
         dask_gufunc_kwargs={"allow_rechunk": True},
         keep_attrs=False,
     )
@@ -124,6 +124,7 @@ def _described(dataset: xr.Dataset, unit: str, window: float, tolerance: float) 
         "seeds_to_tell": {"units": "1", "long_name": "seeds of which a length without drift would be called steady"},
         "beyond_quarter": {"long_name": "the correlation length exceeds a quarter of the lattice"},
         "state": {"long_name": "whether the correlation length is steady", **flags(STATES), "tolerance": tolerance},
+        "xi_inf_without": {"units": spacing, "long_name": "that mean, without that seed"},
     }.items():
         dataset[name].attrs = attrs
     return dataset
@@ -174,7 +175,8 @@ def _steady(
     known = [np.where(defined, part, np.nan) for part in (mean, error, drift, drift_error)]
     times = [np.where(state == STEADY, part, np.nan) for part in (reached, reached_error)]
     beyond = defined & (mean > FRACTION_OF_SIDE * side) if side is not None else np.zeros(defined.shape, bool)
-    return (*known, *times, to_tell, beyond | (state == BEYOND_HALF), state.astype(np.int8))
+    each = np.where(defined[..., None] & present, mean_without, np.nan)
+    return (*known, *times, to_tell, beyond | (state == BEYOND_HALF), state.astype(np.int8), each)
 
 
 def _seeds_to_tell(error: np.ndarray, seeds: np.ndarray, tolerance: float) -> np.ndarray:

@@ -6,11 +6,17 @@ A summary is a dataset, in memory, with
 
 - over ``time``: ``xi``, ``xi_error``, ``xi_reason`` and those of the other estimators, ``xi_lower_bound``,
   ``seeds``, ``defined``, and over ``seed`` too ``xi_without`` and so on, all as
-  :func:`correlation_length.correlation_length` explains; over ``distance`` too ``correlation``, ``noise``;
+  :func:`correlation_length.correlation_length` explains; over ``distance`` too ``correlation``, ``noise``, and what
+  :func:`profiles.profiles` adds: ``correlation_error``, ``correlation_of_seed``, ``staggered_correlation``,
+  ``doubled_correlation``;
 - ``xi_inf``, ``xi_inf_error``, ``drift``, ``drift_error``, ``time_to_steady``, ``time_to_steady_error``,
   ``beyond_quarter``, ``state`` and those of the other estimators, as :func:`steady_state.steady_state`
   explains; ``steady``, whether ``state`` is ``steady``; ``xi_inf_lower_bound`` where it is ``beyond_half``;
-- ``growth_exponent`` and all of :func:`isophase.analysis.lattices.growth.growth_exponent`;
+- ``xi_inf_systematic``, ``systematic_axis``, ``systematic_estimator``, ``systematic_window``, what is to stand beside
+  the statistical ``xi_inf_error``, as :func:`systematics.systematics` explains;
+- ``growth_exponent`` and all of :func:`isophase.analysis.lattices.growth.growth_exponent`, and beside its statistical
+  error ``growth_exponent_systematic``: in quadrature half of the range of the exponents of the three estimators, and
+  ``growth_exponent_change / 4``, half of what the exponents of the two halves of the window differ;
 - over ``time``, means over seeds, each with its standard error ``_error``: ``order``, ``local_order``, ``domains``,
   ``domain_size``, ``domain_size_weighted``, ``largest_domain``, ``boundary_density``, ``defects``,
   ``defects_positive``, ``defects_negative``, and all of them ``_modulo_pi``;
@@ -21,7 +27,11 @@ A summary is a dataset, in memory, with
   between defects, one over the root of their density, as a power of time
   (:func:`isophase.analysis.lattices.growth.growth_exponent`); the density falls with twice that exponent;
 - over ``time``: ``waves``, ``wavelength``, ``coherence_length`` and their ``_error``, as :func:`waves.waves`
-  explains: where there are waves no correlation length is given;
+  explains: where there are waves no correlation length is given; ``spirals`` with its ``_error``, the defects in the
+  whole lattice, round which waves turn;
+- over ``time``: densities of the orders in phase and in anti-phase and of the walls between and within them, each with
+  its ``_error``: ``in_phase``, ``anti_phase``, ``walls_in_phase``, ``walls_anti_phase``, ``walls_between``
+  (:func:`locks.locks`);
 - over ``time`` and ``seed``: ``wavenumber_row``, ``wavenumber_col`` of the order;
 - ``front_speed`` and all of :func:`isophase.analysis.lattices.fronts.fronts`, NaN without a patch;
 - ``n_seeds`` that are done; for rings ``switching_rate``, ``switching_rate_error`` and ``delay_limited``.
@@ -42,12 +52,15 @@ from isophase.analysis.lattices.defects import defects
 from isophase.analysis.lattices.domains import domains
 from isophase.analysis.lattices.graph_correlation import graph_correlation, graph_pairs
 from isophase.analysis.lattices.growth import growth_exponent
+from isophase.analysis.lattices.locks import locks
 from isophase.analysis.lattices.measurements import MEASUREMENTS
 from isophase.analysis.lattices.names import DEFECT_DECAY, PER_MAP, SUFFIXES, names, suffixed
 from isophase.analysis.lattices.order_parameter import order_parameter, relative_to_wave
+from isophase.analysis.lattices.profiles import profiles
 from isophase.analysis.lattices.sizes import over_sizes
 from isophase.analysis.lattices.steady_state import BEYOND_HALF, STEADY, steady_state
 from isophase.analysis.lattices.structure_factor import structure_factor
+from isophase.analysis.lattices.systematics import systematics
 from isophase.analysis.lattices.waves import NAMES as OF_WAVES
 from isophase.analysis.lattices.waves import waves
 from isophase.analysis.schemes import parameters
@@ -106,26 +119,31 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
     scheme = parameters(dataset)
     done = is_flag(dataset["status"], "done")
     delay_limited = bool((dataset["delay_limited"].astype(bool) & done).any()) if "delay_limited" in dataset else False
-    parts = []
+    parts, n_plaquettes = [], 0
     for number, finished in enumerate(done.values):
         phase = dataset["phase"].isel(seed=number)
         if delay_limited or not finished:
             phase = xr.full_like(phase, np.nan)
-        parts.append(_measure(phase.load(scheduler="sync"), _place(dataset, scheme, number)))
-    correlations, *rest = zip(*parts, strict=True)
-    correlation = _concat(_as_far(list(correlations), done.values), "seed")
+        place = _place(dataset, scheme, number)
+        n_plaquettes = len(place.plaquettes)
+        parts.append(_measure(phase.load(scheduler="sync"), place))
+    correlations, of_twice, *rest = zip(*parts, strict=True)
+    correlation, doubled = (_concat(_as_far(list(c), done.values), "seed") for c in (correlations, of_twice))
     structure, per_map = (_concat(list(part), "seed") for part in rest)
 
     summary, side = _lengths(correlation, structure, scheme)
+    summary.update(profiles(correlation, doubled, summary.attrs["along"]))
     summary["time"].attrs.update(dataset["time"].attrs)  # apply_ufunc drops them, and what is a time has their units
     summary.attrs["side"] = side
     _settle(summary, side)
     for measurement in MEASUREMENTS:
         summary.update(measurement.measure(dataset, summary))
+    per_map["spirals"] = (per_map["defects"] * n_plaquettes).assign_attrs(units="1", long_name="defects in the lattice")
     summary.update(mean_over_seeds(per_map.where(correlation["defined"] > 0)))
     summary.update(structure[["wavenumber_row", "wavenumber_col"]])
     summary.update(_of_structure(structure))
     _defects_decay(summary, per_map["defects"])
+    summary.update(systematics(summary, correlation, _alternates(scheme)))
     summary["n_seeds"] = done.sum().assign_attrs(units="1", long_name="seeds that are done")
     if "switching_rate" in dataset:
         summary.update(mean_over_seeds(dataset[["switching_rate"]].where(done)))
@@ -177,23 +195,25 @@ def _tiled(tiling: str, rows: int, cols: int, boundary: str) -> _Place:
     return _Place(boundary, ring_neighbours(tiling, rows, cols, boundary), around)
 
 
-def _measure(phase: xr.DataArray, place: _Place) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
-    """Correlation, structure factor without its full map, and what is drawn from single maps, of one seed."""
+def _measure(phase: xr.DataArray, place: _Place) -> tuple[xr.Dataset, ...]:
+    """Correlation, that of twice the phases, structure factor without its full map, and single maps, of one seed."""
     step = max(1, BLOCK // (phase.sizes["row"] * phase.sizes["col"]))
     blocks = []
     for start in range(0, phase.sizes["time"], step):
         part = phase.isel(time=slice(start, start + step))
+        twice = (2 * part) % (2 * np.pi)
         structure = structure_factor(part)[["centred", "round_order", "defined", "wavenumber_row", "wavenumber_col"]]
         if place.is_graph:
             structure, relative = xr.full_like(structure, np.nan), part
-            correlation = graph_correlation(part, place.neighbours)
+            correlation, doubled = (graph_correlation(p, place.neighbours) for p in (part, twice))
         else:
             relative = relative_to_wave(part, structure["wavenumber_row"], structure["wavenumber_col"])
-            correlation = phase_correlation(part, place.boundary)
-        per_map = _per_map(relative, place).merge(_per_map((2 * part) % (2 * np.pi), place, "_modulo_pi"))
-        blocks.append((correlation, structure, per_map))
-    correlation, structure, per_map = (_concat(list(part), "time") for part in zip(*blocks, strict=True))
-    return correlation, structure, per_map
+            correlation, doubled = (phase_correlation(p, place.boundary) for p in (part, twice))
+        per_map = xr.merge(
+            [_per_map(relative, place), _per_map(twice, place, "_modulo_pi"), locks(part, place.neighbours)]
+        )
+        blocks.append((correlation, doubled, structure, per_map))
+    return tuple(_concat(list(part), "time") for part in zip(*blocks, strict=True))
 
 
 def _per_map(field: xr.DataArray, place: _Place, suffix: str = "") -> xr.Dataset:
@@ -235,7 +255,7 @@ def _lengths(correlation: xr.Dataset, structure: xr.Dataset, scheme: Mapping[str
     else:
         tiling, rows, cols = scheme["tiling"], correlation.attrs["rows"], correlation.attrs["cols"]
         along = "col" if tiling == "triangular" else "axes"
-        lengths = correlation_length(correlation, structure, along=along, alternates=tiling != "hexagonal")
+        lengths = correlation_length(correlation, structure, along=along, alternates=_alternates(scheme))
         for name in (f"xi_second_moment{part}" for part in ("", "_error", "_without")):
             lengths[name] = (lengths[name] * SECOND_MOMENT_SCALE[tiling]).assign_attrs(lengths[name].attrs)
         lengths = _without_waves(lengths, waves(structure))
@@ -245,6 +265,11 @@ def _lengths(correlation: xr.Dataset, structure: xr.Dataset, scheme: Mapping[str
     for name in ("distance", "correlation", "xi", "xi_fit"):
         lengths[name].attrs["comment"] = IN_HOPS
     return lengths, side
+
+
+def _alternates(scheme: Mapping[str, Any]) -> bool:
+    """Whether steps along the axes lead between two sublattices; the neighbours of hexagonal tiles have three."""
+    return bool(scheme["tiling"] != "hexagonal")
 
 
 def _of_structure(structure: xr.Dataset) -> xr.Dataset:
