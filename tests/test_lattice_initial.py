@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from isophase.kernels.lattice import initial
+from isophase.kernels.lattice import initial, simulate
 from isophase.kernels.lattice.initial import (
     INITIALS,
     check_initial,
@@ -396,3 +396,38 @@ def test_an_initial_state_that_a_network_does_not_have_is_refused_by_name(change
     check_initial(**good)
     with pytest.raises(ValueError, match=re.escape(named)):
         check_initial(**good | change)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "delay"),
+    [({"private": 0}, 0.1), ({"private": 1}, 0.01), ({"private": 2}, 0.01),
+     ({"private": 1, "tiling": "hexagonal"}, 0.01),
+     ({"private": 1, "tiling": "triangular"}, 0.01), ({"private": 1, "orientation": "counter"}, 0.01)],
+)  # fmt: skip
+def test_rings_in_phase_by_the_latest_firing_are_all_alike_and_stay_so(scheme, delay):
+    """By the lowest ring a seam along the periodic boundary is not, and 1 + 2 leaves the order at some phases."""
+    net = Network.lattice(**{"tiling": "square", "rows": 8, "cols": 8, "sharing": "side", "shared": 1, **scheme})
+    drive, firing = ring_phase(net, uniform(net.shape, 0.3), delay, latest=True)
+    run = simulate(net, drive=drive, firing=firing, t_end=140.0, delay=delay, sample_times=np.array([100.0]))
+    phase = run.phase.reshape(8, 8)
+    alike = phase.reshape(4, 2, 4, 2)  # up and down triangles need not be in phase
+    np.testing.assert_allclose(np.abs(np.exp(1j * alike).mean(axis=(0, 2))), 1.0, atol=1e-6)
+
+
+def test_a_shared_neuron_takes_the_latest_of_the_states_that_its_rings_give_it():
+    phases = np.random.default_rng(1).uniform(0, 2 * np.pi, SHARED.shape)
+    drive, firing = ring_phase(SHARED, phases, latest=True)
+    alone = Network.lattice(rows=6, cols=8, sharing="none")
+    own_drive, own_firing = ring_phase(alone, phases)
+    own_voltage = incoming(alone, own_firing) - own_drive
+    v = voltage(SHARED, drive, firing)
+    for neuron in range(SHARED.n_neurons):
+        copies = np.flatnonzero(SHARED.rings.ravel() == neuron)
+        of_copies = alone.rings.ravel()[copies]
+        assert firing[neuron] == own_firing[of_copies].any()
+        among = of_copies[own_firing[of_copies]] if firing[neuron] else of_copies
+
+        wanted = own_voltage[among] * SHARED.resting_input[neuron]
+        assert np.abs(wanted - v[neuron]).min() < 1e-12
+        if firing[neuron]:
+            assert v[neuron] == pytest.approx(wanted.min(), abs=1e-12)

@@ -67,7 +67,12 @@ def quiescent(net: Network, firing: np.ndarray | list[int] | tuple[int, ...] = (
 
 
 def ring_phase(
-    net: Network, phases: np.ndarray, delay: float = 0.01, v_high: float = 0.49, v_low: float = 0.2
+    net: Network,
+    phases: np.ndarray,
+    delay: float = 0.01,
+    v_high: float = 0.49,
+    v_low: float = 0.2,
+    latest: bool = False,
 ) -> State:
     """Every ring at the given phase of the orbit that it has by itself: one pulse, going round in one period.
 
@@ -75,8 +80,12 @@ def ring_phase(
     slot 0 by ``k (T + delay)``. At a time ``s`` after its onset a neuron fires if ``s < T``, and its voltage is
     ``1 - x_0 exp(-s)`` until its predecessor fires, then decays to 0 (``x_0 = v_low exp(T)``, see :func:`pulse_orbit`).
 
-    A shared neuron takes the state of the ring with the lowest number that has it. Voltages are in units of the
-    neuron's resting input, which is 1 in an uncoupled ring: so a neuron with two resting predecessors waits near 2.
+    A shared neuron takes the state of the ring with the lowest number that has it; with ``latest``, that of the ring in
+    which it fired last. By the lowest number rings in phase are not all alike: across a periodic boundary the other one
+    of two neighbours decides, and from that seam disorder may spread. By the latest they are, for ever.
+
+    Voltages are in units of the neuron's resting input, which is 1 in an uncoupled ring: so a neuron with two resting
+    predecessors waits near 2.
 
     A switch on its way cannot be represented: the inputs at t = 0 include switches made less than ``delay`` ago, so
     the neurons behind them are up to ``delay`` early. Without delay an uncoupled ring is on its orbit exactly.
@@ -84,6 +93,7 @@ def ring_phase(
     Parameters
     ----------
     phases : radians, one for each ring: shape [ring] or ``net.shape``.
+    latest : which state a shared neuron takes.
     delay, v_high, v_low : those of the simulation (delay in tau).
 
     Raises
@@ -103,11 +113,13 @@ def ring_phase(
     peak, resting = v_low * np.exp(duration), period - duration
     charging = 1.0 - peak * np.exp(-since)
     discharging = (1.0 - peak * np.exp(-resting)) * np.exp(-np.maximum(since - resting, 0.0))
-    # Of repeated indices the last assignment holds, so backwards the lowest ring does.
-    slots, backwards = net.rings[::-1], net.rings[::-1] >= 0
+    # Of repeated indices the last assignment holds: backwards the lowest ring, by falling ``since`` the latest firing.
+    order = np.argsort(-since, axis=None, kind="stable") if latest else np.arange(since.size)[::-1]
+    order = order[net.rings.ravel()[order] >= 0]
+    slots = net.rings.ravel()[order]
     voltage, firing = np.empty(net.n_neurons), np.empty(net.n_neurons, bool)
-    voltage[slots[backwards]] = np.where(since < resting, charging, discharging)[::-1][backwards]
-    firing[slots[backwards]] = (since < duration)[::-1][backwards]
+    voltage[slots] = np.where(since < resting, charging, discharging).ravel()[order]
+    firing[slots] = (since < duration).ravel()[order]
     return _input(net, firing) - voltage * net.resting_input, firing
 
 

@@ -298,13 +298,21 @@ def initial_state(
 
 
 def _state(net: Any, name: str, parameters: LatticeParameters, seed: np.random.SeedSequence) -> Any:
-    """A state of a patch or around it."""
+    """A state of a patch or around it; an ordered one is the same everywhere, and stays.
+
+    Seeds differ in when slot 0 of a ring began to fire. At other phases than while it does, rings of some tilings lose
+    their pulse in those that their neighbours hand them.
+    """
     from isophase.kernels.lattice import initial
 
     if name == "disordered":
         return initial.pulse(net, seed)
     phases = initial.uniform(net.shape) if name == "coherent" else initial.staggered(net.shape)
-    return _in_phase_with(net, phases, parameters, seed)
+    model = (parameters.delay, parameters.v_high, parameters.v_low)
+    duration = initial.pulse_orbit(parameters.ring_size, *model)
+    firing = 2 * np.pi / parameters.ring_size * duration / (duration + parameters.delay)
+    offset = np.random.default_rng(seed).uniform(0, firing)
+    return initial.ring_phase(net, phases + offset, *model, latest=True)
 
 
 def _in_phase_with(net: Any, phases: np.ndarray, parameters: LatticeParameters, seed: np.random.SeedSequence) -> Any:
