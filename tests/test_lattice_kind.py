@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from isophase.kernels.lattice import simulate
+from isophase.sweeps.kinds.lattice import Lattice, LatticeParameters, LatticeRecord, initial_state, network, tail
 from isophase.sweeps.seeds import point_seed
 from isophase.sweeps.store import shard_shape
 from isophase.sweeps.sweep import SweepError, parse
@@ -77,3 +79,38 @@ def test_the_memory_of_a_fixed_step_run_counts_the_steps_of_its_delay():
     assert long - short > 0.9 * 8 * neurons * 5000
     with pytest.raises(SweepError, match="bytes of memory; must be at most"):
         cost_of(kind="lattice", fixed={"size": 500, "dt": 1e-5, "delay": 9.0})
+
+
+def test_another_slot_gives_the_phases_of_another_neuron_of_the_same_run():
+    """Of the onsets of that neuron in the same lattice from the same state, interpolated here."""
+    kind, record = Lattice(), LatticeRecord(t_end=60.0, samples=6)
+    runs = {}
+    for slot in (0, 3):
+        parameters = LatticeParameters(size=4, slot=slot)
+        runs[slot] = kind.run_point(parameters, np.random.SeedSequence(5), record)
+    assert runs[0].n_switches == runs[3].n_switches
+    parameters = LatticeParameters(size=4)
+    for_network, for_state = np.random.SeedSequence(5).spawn(2)
+    net = network(parameters, for_network)
+    drive, firing = initial_state(net, parameters, for_state)
+    events = simulate(net, drive=drive, firing=firing, t_end=60.0 + tail(8, 0.01, 0.2), record=("events",)).events
+    for ring in range(16):
+        onsets = events.time[(events.neuron == net.rings[ring, 3]) & (events.switch == 1)]
+        for number, t in enumerate(record.times()):
+            after = np.searchsorted(onsets, t, side="right")
+            if 0 < after < len(onsets):
+                phase = 2 * np.pi * (t - onsets[after - 1]) / (onsets[after] - onsets[after - 1])
+                found = float(runs[3].phase[number].values.ravel()[ring])
+                assert abs(np.angle(np.exp(1j * (found - phase)))) < 1e-5
+
+
+def test_a_slot_that_some_ring_lacks_is_refused():
+    with pytest.raises(SweepError, match="slot=8: must be below 8"):
+        parse({"kind": "lattice", "fixed": {"size": 4, "slot": 8}, "record": {"t_end": 10.0}})
+
+
+def test_rows_and_columns_have_coordinates_in_ring_spacings():
+    template = Lattice().template(LatticeParameters(size=5, tiling="chain"), LatticeRecord(t_end=10.0, samples=2))
+    assert template.row.values.tolist() == [0]
+    assert template.col.values.tolist() == [0, 1, 2, 3, 4]
+    assert template.col.attrs["units"] == "ring spacings"

@@ -67,7 +67,7 @@ def profiles(correlation: xr.Dataset, doubled: xr.Dataset, along: str) -> xr.Dat
     })  # fmt: skip
     for name, long_name in LONG_NAMES.items():
         found[name].attrs = {"units": "1", "long_name": long_name}
-    return found
+    return found.drop_vars("radial_distance", errors="ignore")
 
 
 def _pooled(

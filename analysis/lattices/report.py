@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from isophase.analysis.base import Figures, Report, Summaries
 from isophase.analysis.drawing import first_panels
 from isophase.analysis.lattices import figures as plots
+from isophase.analysis.lattices.differences import paired_differences
 from isophase.analysis.lattices.measurements import MEASUREMENTS
 from isophase.analysis.lattices.sizes import FAMILIES
 from isophase.analysis.schemes import numeric_axes, parameters, schemes
@@ -26,12 +27,14 @@ LENGTHS = (
     Column("group", "group"),
     Column("seeds", "seeds", "1"),
     Column("xi", "xi: e-folding", SPACINGS, absent="not defined"),
+    Column("xi_systematic", "systematic", SPACINGS, ".2g"),
     Column("xi_fit", "exp. fit", SPACINGS, absent="not defined"),
     Column("xi_second_moment", "2nd moment", SPACINGS, absent="not defined"),
     Column("state", "state"),
     Column("seeds_to_tell", "seeds to tell", "1", ".0f"),
     Column("since", "since", "tau", ".0f"),
     Column("growth_exponent", "growth exponent", "1"),
+    Column("growth_systematic", "systematic", "1", ".2g"),
 )
 SIZES = (
     Column("scheme", "scheme"),
@@ -45,12 +48,33 @@ SIZES = (
     Column("size_exponent", "d ln xi / d ln L", "1"),
     Column("verdict", "verdict"),
 )
+ORDERS = (
+    Column("scheme", "scheme"),
+    Column("group", "group"),
+    Column("in_phase", "rings in phase", "1"),
+    Column("anti_phase", "in anti-phase", "1"),
+    Column("walls_between", "pairs between the two", "1"),
+    Column("walls_in_phase", "walls in phase", "1"),
+    Column("walls_anti_phase", "walls in anti-phase", "1"),
+    Column("staggered", "staggered C(1)", "1"),
+    Column("doubled", "C(L/4) of 2 theta", "1"),
+    Column("time", "at", "tau", ".0f"),
+)
+DIFFERENCES = (
+    Column("scheme", "scheme"),
+    Column("group", "group"),
+    Column("reference", "less"),
+    Column("difference", "difference of xi", SPACINGS),
+    Column("low", "95 % from", SPACINGS, ".3g"),
+    Column("high", "to", SPACINGS, ".3g"),
+    Column("unpaired", "error if unpaired", SPACINGS, ".2g"),
+)
 WAVES = (
     Column("scheme", "scheme"),
     Column("group", "group"),
     Column("wavelength", "wavelength", SPACINGS),
     Column("coherence_length", "coherence length", SPACINGS),
-    Column("spirals", "spirals, defects per plaquette", "1"),
+    Column("spirals", "spirals in the lattice", "1"),
     Column("time", "at", "tau", ".0f"),
 )
 FRONTS = (
@@ -62,6 +86,10 @@ FRONTS = (
     Column("patch_last", "at last", "1"),
     Column("front_state", "the patch"),
 )
+QUOTE = (
+    "Quote xi by e-folding with both errors: over seeds, and systematic, what axes, exponential fit and last quarter "
+    "of the run differ by. The second moment is another length, about 1.3 xi where C is exponential."
+)
 SMALL_WORLD = "Lengths in a small world are hops along its graph; it has no wavevector, so no second moment."
 UNCOUPLED = "Uncoupled rings are measured by their places, and where no tiling lies like that without neighbours."
 
@@ -70,6 +98,18 @@ def tables(summaries: Summaries) -> list[Table]:
     """Steady lengths and growth of every scheme and size; where several sizes were extrapolated, their limits too."""
     found = [lengths(summaries.groups)]
     for name, title, columns, rows_of in (
+        (
+            "orders",
+            "how neighbours lock at the end: orders in phase and in anti-phase, walls between and in them",
+            ORDERS,
+            _order_rows,
+        ),
+        (
+            "differences",
+            "paired differences of xi: the same networks and initial states",
+            DIFFERENCES,
+            _difference_rows,
+        ),
         ("waves", "waves, which have a wavelength instead of a correlation length", WAVES, _wave_rows),
         ("fronts", "fronts between two states", FRONTS, _front_rows),
     ):
@@ -135,6 +175,7 @@ def lengths(groups: Mapping[str, xr.Dataset]) -> Table:
         notes.append(SMALL_WORLD)
     if any(scheme.get("sharing") == "none" for scheme in known):
         notes.append(UNCOUPLED)
+    notes.append(QUOTE)
     title = "correlation length xi, with standard error over seeds"
     return Table("correlation-length", title, LENGTHS, rows, tuple(notes))
 
@@ -147,17 +188,44 @@ def _length_rows(group: str, summary: xr.Dataset) -> Iterator[tuple[Cell, ...]]:
         elif bool(part["beyond_quarter"]):
             state += ", > L/4"
         growth = _estimate(part, "growth_exponent")
-        found = (_length(part, suffix) for suffix in ("", "_fit", "_second_moment"))
+        xi, *others = (_length(part, suffix) for suffix in ("", "_fit", "_second_moment"))
         yield (
             label,
             group,
             int(part["n_seeds"]),
-            *found,
+            xi,
+            float(part.get("xi_inf_systematic", math.nan)),
+            *others,
             state,
             float(part.get("seeds_to_tell", math.nan)),
             float(part["time_to_steady"]),
             _meaning(part["growth_state"]) if math.isnan(growth.value) else growth,
+            float(part.get("growth_exponent_systematic", math.nan)),
         )
+
+
+def _order_rows(group: str, summary: xr.Dataset) -> Iterator[tuple[Cell, ...]]:
+    """Of schemes whose neighbours are known, at the last time at which rings have a phase."""
+    if "in_phase" not in summary:  # summaries of older versions
+        return
+    for label, part in schemes(summary):
+        known = np.flatnonzero(part["in_phase"].notnull())
+        if len(known):
+            last = part.isel(time=int(known[-1]))
+            names = ("in_phase", "anti_phase", "walls_between", "walls_in_phase", "walls_anti_phase")
+            quarter = last.sizes["distance"] // 2
+            found = (_estimate(last, name) for name in names)
+            staggered = _estimate(last.isel(distance=min(1, quarter)), "staggered_correlation")
+            doubled = _estimate(last.isel(distance=quarter), "doubled_correlation")
+            yield label, group, *found, staggered, doubled, float(last["time"])
+
+
+def _difference_rows(group: str, summary: xr.Dataset) -> Iterator[tuple[Cell, ...]]:
+    if "xi_inf_without" not in summary:  # summaries of older versions
+        return
+    for found in paired_differences(summary):
+        difference = Estimate(found.value, found.error)
+        yield found.scheme, group, found.reference, difference, found.low, found.high, found.unpaired
 
 
 def _wave_rows(group: str, summary: xr.Dataset) -> Iterator[tuple[Cell, ...]]:
@@ -165,7 +233,7 @@ def _wave_rows(group: str, summary: xr.Dataset) -> Iterator[tuple[Cell, ...]]:
     for label, part in schemes(summary):
         if "waves" in part and _meaning(part["state"]) == "waves":
             last = part.isel(time=int(np.flatnonzero(part["waves"] == 1)[-1]))
-            found = (_estimate(last, name) for name in ("wavelength", "coherence_length", "defects"))
+            found = (_estimate(last, name) for name in ("wavelength", "coherence_length", "spirals"))
             yield label, group, *found, float(last["time"])
 
 

@@ -1,5 +1,6 @@
 """Sweep kind ``lattice``: rings of differentiating neurons that share neurons, run by the exact event-driven kernel."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -49,6 +50,7 @@ class LatticeParameters(Parameters):
     v_high: float = Field(0.49, gt=0, description="drive at which a neuron starts firing")
     v_low: float = Field(0.2, ge=1e-6, description="drive below which it stops")
     dt: float = Field(0.0, ge=0, description="step of the fixed-step scheme, in tau; 0 is the exact kernel")
+    slot: int = Field(0, ge=0, description="neuron of a ring whose onsets of firing give the ring its phase")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -110,8 +112,11 @@ class LatticeKind(Kind):
         shape = (record.samples, *parameters.shape)
         phase = variable(("time", "row", "col"), shape, "float32", {"units": "rad"} | self.phase, chunk)
         scalars = {name: variable((), (), dtype, attrs) for name, (dtype, attrs) in self.numbers.items()}
-        time = ("time", record.times(), {"units": "tau", "long_name": "time"})
-        return xr.Dataset({"phase": phase, **scalars}, coords={"time": time})
+        coords: dict[str, Any] = {"time": ("time", record.times(), {"units": "tau", "long_name": "time"})}
+        for dim, length in zip(("row", "col"), parameters.shape, strict=True):
+            attrs = {"units": "ring spacings", "long_name": f"{dim} of the lattice of rings"}
+            coords[dim] = (dim, np.arange(length), attrs)
+        return xr.Dataset({"phase": phase, **scalars}, coords=coords)
 
 
 class Lattice(LatticeKind):
@@ -119,11 +124,11 @@ class Lattice(LatticeKind):
 
     name = "lattice"
     parameters = LatticeParameters
-    seed_free = ("delay", "dt", "v_high", "v_low")  # one network and state is followed under all of them
+    seed_free = ("delay", "dt", "v_high", "v_low", "slot")  # one network and state is followed under all of them
     work_unit = "switches"
     phase: ClassVar = {
         "long_name": "phase of each ring",
-        "comment": "2 pi times the fraction of the interval between two onsets of firing of slot 0; "
+        "comment": "2 pi times the fraction of the interval between two onsets of firing of the parameter `slot`; "
         "NaN where undefined",
     }
     numbers: ClassVar = {
@@ -173,6 +178,8 @@ class Lattice(LatticeKind):
             raise ValueError(
                 f"size_spread={parameters.size_spread}: must be 0 on a tiling, and leave rings of 2 in a small world"
             )
+        if parameters.slot >= (least := parameters.ring_size - parameters.size_spread):
+            raise ValueError(f"slot={parameters.slot}: must be below {least}, the neurons of the smallest ring")
         if parameters.initial == "patch" and parameters.patch == parameters.patch_around:
             raise ValueError(f"patch={parameters.patch!r}, patch_around={parameters.patch_around!r}: must differ")
         # of the two states of a patch one is a field of phase, without vortices
@@ -204,6 +211,8 @@ class Lattice(LatticeKind):
         for_network, for_state = seed.spawn(2)
         net = network(parameters, for_network)
         drive, firing = initial_state(net, parameters, for_state)
+        if parameters.slot:
+            net = _recorded_at(net, parameters.slot)
         times = record.times()
         options: dict[str, Any] = {
             "drive": drive,
@@ -245,6 +254,13 @@ def stored_phase(phase: np.ndarray) -> np.ndarray:
     rounded = phase.astype(np.float32)
     rounded[rounded >= 2 * np.pi] = 0.0
     return rounded
+
+
+def _recorded_at(net: Any, slot: int) -> Any:
+    """The same network with this slot of every ring as its slot 0, whose onsets a simulation records."""
+    rings = net.rings.copy()
+    rings[:, [0, slot]] = rings[:, [slot, 0]]
+    return dataclasses.replace(net, rings=rings)
 
 
 def neurons(parameters: LatticeParameters) -> int:
