@@ -510,6 +510,9 @@ def _show(options: argparse.Namespace) -> int:
         print(f"  {group.name:<26}{grid:<44}{group.nbytes() / 1e6:>10.1f} MB {group.seconds():>10.1f} core-s")
     total = sum(group.nbytes() for group in groups) / 1e6
     print(f"  {'in all':<70}{total:>10.1f} MB {sum(group.seconds() for group in groups):>10.1f} core-s (estimated)")
+    for group in groups:
+        for text, points in group.warnings().items():
+            print(f"warning: {points[0]}{f' and {len(points) - 1} more' if len(points) > 1 else ''}: {text}")
     print("\n" + presets().get(options.sweep, Path(options.sweep)).read_text(encoding="utf-8"), end="")
     return 0
 

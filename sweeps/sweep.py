@@ -157,6 +157,19 @@ class Group:
             for index, repeats in self.distinct_points()
         )
 
+    def warnings(self) -> dict[str, list[str]]:
+        """What the kind says of its points before they run, and the labels of those of which it says so."""
+        found: dict[str, list[str]] = {}
+        for index, _ in self.distinct_points():
+            labels = [
+                str(axis.labels[i]) if isinstance(axis.labels[i], str) else f"{axis.name} {axis.labels[i]}"
+                for axis, i in zip(self.axes, index, strict=True)
+                if axis.parameters != ("seed",)
+            ]
+            for text in self.kind.warnings(self.point(index), self.record):
+                found.setdefault(text, []).append(", ".join([self.name, *labels]))
+        return found
+
     def distinct_points(self) -> Iterator[tuple[tuple[int, ...], int]]:
         """Index of one point of each combination that differs in more than the seed, and how many it stands for."""
         ranges = [range(1) if axis.parameters == ("seed",) else range(len(axis)) for axis in self.axes]

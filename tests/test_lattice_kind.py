@@ -114,3 +114,28 @@ def test_rows_and_columns_have_coordinates_in_ring_spacings():
     assert template.row.values.tolist() == [0]
     assert template.col.values.tolist() == [0, 1, 2, 3, 4]
     assert template.col.attrs["units"] == "ring spacings"
+
+
+@pytest.mark.parametrize(
+    ("fixed", "record", "message"),
+    [
+        ({"tiling": "triangular", "private": 0, "size": 32}, {"t_end": 1000.0}, "delay-limited: loops switch"),
+        ({"tiling": "hexagonal", "private": 0, "size": 32, "delay": 0.0}, {"t_end": 1000.0}, "delay-limited"),
+        ({"size": 12}, {"t_end": 1000.0}, "size=12: too small for most lengths: none beyond 6 ring spacings"),
+        ({"size": 32}, {"t_end": 30.0}, "t_end=30: too short: 10 periods of a ring"),
+        ({"size": 32, "sharing": "weak", "tiling": "chain", "graph": "small_world"}, {"t_end": 1000.0}, None),
+        ({"size": 32}, {"t_end": 1000.0}, None),
+    ],
+)
+def test_what_will_yield_no_length_is_said_before_it_runs(fixed, record, message):
+    (group,) = sweep_of(fixed, record, {"delay": [0.01, 0.02], "seed": [0, 1]} if message is None else ()).groups()
+    found = group.warnings()
+    assert (list(found) == []) if message is None else any(text.startswith(message) for text in found)
+
+
+def test_a_pilot_tells_what_the_run_itself_ends_with():
+    sweep = sweep_of({"tiling": "triangular", "private": 0, "size": 16}, {"t_end": 40.0})
+    assert bool(first_point(sweep).delay_limited)
+    (warned, *_) = [text for text in sweep.groups()[0].warnings() if "delay-limited" in text]
+    times = float(warned.split("takes some ")[1].split(" times")[0])
+    assert times == pytest.approx(float(first_point(sweep).switching_rate) / 0.65, rel=0.5)

@@ -137,6 +137,10 @@ class Kind(abc.ABC):
     def check(self, parameters: Any, record: Any) -> None:
         """Raise ValueError for a grid point that cannot run."""
 
+    def warnings(self, parameters: Any, record: Any) -> tuple[str, ...]:
+        """What somebody would want to know of a grid point, seed apart, before hours are spent on it."""
+        return ()
+
     def work(self, record: Any, scalars: Mapping[str, Any]) -> float:
         """What a point amounted to, from what it yielded without dimension; in ``work_unit``."""
         return 1.0

@@ -16,6 +16,11 @@ SWITCHES_PER_SECOND = 6e6  # the kernel with phases recorded, one core
 SECONDS_PER_NEURON_AND_STEP = 2e-8  # the fixed-step scheme, one core
 MIN_DT = 1e-6
 MAX_COUPLING = 1e6  # of resting inputs below 1; the drive of a neuron has to stay a number
+PILOT_SIDE = 8  # rings; whether loops switch at the scale of the delay is a matter of neighbours
+PILOT_DELAY = 1e-3  # at least, in tau: at shorter ones such a pilot would take as long as what it warns of
+PILOT_TIME = 20.0  # tau, beside two rounds of a ring
+LEAST_SIDE = 16  # rings: up to half of the side C is read, and beyond a quarter lengths feel it
+LEAST_PERIODS = 20  # of a ring in a run
 CHUNK_BYTES = 4 * 2**20  # a few megabytes per compressed chunk: one map of a large lattice, all maps of a small one
 
 
@@ -200,6 +205,29 @@ class Lattice(LatticeKind):
         switches = SWITCHES_PER_NEURON_AND_TAU * number * record.t_end
         return Cost(0.02 + switches / SWITCHES_PER_SECOND, nbytes)
 
+    def warnings(self, parameters: LatticeParameters, record: LatticeRecord) -> tuple[str, ...]:
+        """Of lattices too small, runs too short, and loops that switch at the scale of the delay; a pilot tells."""
+        found = []
+        if parameters.size < LEAST_SIDE:
+            half, quarter = parameters.size // 2, parameters.size / 4
+            found.append(
+                f"size={parameters.size}: too small for most lengths: none beyond {half} ring spacings can be read, "
+                f"and one beyond {quarter:g} feels the size"
+            )
+        rate, delay_limited, period = _pilot(parameters)
+        if delay_limited:
+            found.append(
+                f"delay-limited: loops switch at the scale of the delay ({rate:.3g} switches per neuron and tau in a "
+                f"pilot), so the rings have no phase and no length; takes some {rate / SWITCHES_PER_NEURON_AND_TAU:.0f} "
+                "times the estimate"
+            )
+        elif record.t_end < LEAST_PERIODS * period:
+            found.append(
+                f"t_end={record.t_end:g}: too short: {record.t_end / period:.0f} periods of a ring "
+                f"(of {period:.3g} tau in a pilot); lengths settle in {LEAST_PERIODS} and more"
+            )
+        return tuple(found)
+
     def work(self, record: LatticeRecord, scalars: Mapping[str, Any]) -> float:
         return float(scalars["n_switches"])
 
@@ -254,6 +282,28 @@ def stored_phase(phase: np.ndarray) -> np.ndarray:
     rounded = phase.astype(np.float32)
     rounded[rounded >= 2 * np.pi] = 0.0
     return rounded
+
+
+def _pilot(parameters: LatticeParameters) -> tuple[float, bool, float]:
+    """Of a small lattice of the scheme from pulses: final switching rate, ``delay_limited``, and period of a ring."""
+    from isophase.kernels import lattice
+
+    delay = max(parameters.delay + parameters.dt, PILOT_DELAY)
+    side = max(PILOT_SIDE, parameters.neighbours + 2) if parameters.graph == "small_world" else PILOT_SIDE
+    small = parameters.model_copy(update={"size": min(parameters.size, side), "initial": "pulse"})
+    for_network, for_state = np.random.SeedSequence(0).spawn(2)
+    net = network(small, for_network)
+    drive, firing = initial_state(net, small, for_state)
+    options: dict[str, Any] = {"delay": delay, "v_high": parameters.v_high, "v_low": parameters.v_low}
+    t_end = PILOT_TIME + tail(net.rings.shape[1], delay, parameters.v_low)
+    run = lattice.simulate(net, drive=drive, firing=firing, t_end=t_end, record=("events",), **options)
+    assert run.events is not None
+    onset = run.events.switch == 1
+    order = np.argsort(run.events.neuron[onset], kind="stable")
+    time, neuron = run.events.time[onset][order], run.events.neuron[onset][order]
+    intervals = np.diff(time)[neuron[1:] == neuron[:-1]]
+    rate = np.count_nonzero(run.events.time > 0.75 * t_end) / (0.25 * t_end * net.n_neurons)  # it spreads at first
+    return rate, run.delay_limited, float(np.median(intervals)) if len(intervals) else math.inf
 
 
 def _recorded_at(net: Any, slot: int) -> Any:
