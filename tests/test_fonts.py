@@ -40,6 +40,8 @@ SWEEPS = {
     "lattice": ({"size": 6}, {"t_end": 20.0, "samples": 3}, {"delay": [0.01, 0.02, 0.03, 0.04, 0.05]}),
     "kuramoto": ({"size": 4}, {"t_end": 4.0, "samples": 4}, {"coupling": [1.0, 2.0, 3.0, 4.0, 5.0]}),
     "rings": ({"delay": 0.1, "states": 4}, {"t_end": 60.0}, {"ring_size": [3, 4, 5, 6, 7]}),
+    "dynamics": ({"size": 4}, {"t_start": 20.0, "t_end": 40.0, "samples": 41},
+                 {"delay": [0.01, 0.02, 0.03, 0.04, 0.05]}),
     "flipflop": ({"n_hidden": 4}, {"iterations": 6, "checkpoints": 2, "heldout": 4, "probe": 2},
                  {"learning_rate": [0.001, 0.002, 0.003, 0.004, 0.005]}),
     growth: ({}, {}, {"rate": [1.0, 2.0, 3.0, 4.0, 5.0]}),

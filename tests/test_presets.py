@@ -10,6 +10,7 @@ from tests.serial import run_serially, study_serially
 
 FEW = {"size": [6, 8], "seed": [0, 1], "ring_size": [4, 5], "length": [12], "cell": ["rnn"]}
 SHORT = {"t_end": 60.0, "samples": 8}
+WINDOW = {"t_start": 40.0, "t_end": 80.0, "samples": 81}
 BRIEF = {"checkpoints": 2, "heldout": 16, "probe": 2}
 
 
@@ -26,6 +27,9 @@ def small(name):
     if definition["kind"] == "flipflop":
         fixed |= {"n_hidden": 6, "batch": 4}
         record |= {**BRIEF, "iterations": 20, "then_iterations": min(record["then_iterations"], 20)}
+    elif definition["kind"] == "dynamics":
+        fixed["size"] = 6
+        record |= WINDOW
     elif definition["kind"] != "rings":
         record |= {**SHORT, "t_start": None}
     else:
@@ -59,7 +63,7 @@ def test_the_study_of_a_preset_ends_with_tables_and_figures(name, tmp_path, caps
                 np.testing.assert_array_equal(summary[axis.name].values, tree[group.name][axis.name].values)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "sharing", "kuramoto", "orbits", "relative", "retrain"])
+@pytest.mark.parametrize("name", ["quickstart", "sharing", "kuramoto", "orbits", "dynamics", "relative", "retrain"])
 def test_what_a_summary_adds_is_declared_with_its_units(name, tmp_path):
     """A zipped axis cannot take a name that is declared."""
     location = str(tmp_path / f"{name}.zarr")

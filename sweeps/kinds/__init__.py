@@ -13,6 +13,7 @@ from isophase.sweeps.kinds.base import Kind, UnknownKindError
 BUILT_IN = {
     "lattice": "isophase.sweeps.kinds.lattice:Lattice",
     "kuramoto": "isophase.sweeps.kinds.kuramoto:Kuramoto",
+    "dynamics": "isophase.sweeps.kinds.dynamics:Dynamics",
     "rings": "isophase.sweeps.kinds.rings:Rings",
     "flipflop": "isophase.sweeps.kinds.flipflop:Flipflop",
 }
