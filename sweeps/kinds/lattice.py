@@ -216,10 +216,10 @@ class Lattice(LatticeKind):
             )
         rate, delay_limited, period = _pilot(parameters)
         if delay_limited:
+            times = rate / SWITCHES_PER_NEURON_AND_TAU
             found.append(
                 f"delay-limited: loops switch at the scale of the delay ({rate:.3g} switches per neuron and tau in a "
-                f"pilot), so the rings have no phase and no length; takes some {rate / SWITCHES_PER_NEURON_AND_TAU:.0f} "
-                "times the estimate"
+                f"pilot), so the rings have no phase and no length; takes some {times:.0f} times the estimate"
             )
         elif record.t_end < LEAST_PERIODS * period:
             found.append(
