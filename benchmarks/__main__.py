@@ -2,5 +2,5 @@
 
 import runpy
 
-for name in ("lattice_kernel", "against_others", "pipeline", "integrity", "training", "fixed_points"):
+for name in ("lattice_kernel", "against_others", "coverage", "pipeline", "integrity", "training", "fixed_points"):
     runpy.run_module(f"benchmarks.{name}", run_name="__main__")
