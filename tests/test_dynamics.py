@@ -201,6 +201,7 @@ def test_uncoupled_rings_and_a_coherent_lattice_are_frozen(scheme):
     assert state(got) == "frozen"
     assert abs(got.lyapunov_exponent) < 0.02
     assert got.growth_largest < 10
+    assert (got.n_grew, got.n_stayed) == (0, 3)
     assert got.periodic_fraction == 1
     np.testing.assert_allclose(got.autocorrelation, 1, atol=1e-3)
     assert got.autocorrelation_time_lower_bound == 100
@@ -227,6 +228,7 @@ def test_rings_with_two_private_neurons_a_side_are_chaotic(turbulent):
     assert state(turbulent) == "chaotic"
     assert turbulent.lyapunov_exponent_low > 0
     assert turbulent.growth > 1e4
+    assert (turbulent.n_grew, turbulent.n_stayed) == (4, 0)
     assert turbulent.periodic_fraction < 0.1
     assert 5 < turbulent.autocorrelation_time < 60
     # the exponent for rings of 12 that was measured on 64 x 64 by other code: 0.18
@@ -253,6 +255,13 @@ def test_twins_part_as_those_of_the_slow_simulator_do(seed):
     fitted = [fit(times - 10, *curves) for curves in (ours, theirs)]
     np.testing.assert_allclose(fitted[0], fitted[1], rtol=1e-3)
     assert fitted[0].exponent > 0
+
+
+def test_the_slot_is_whose_onsets_count_and_no_other_run():
+    (zero, one) = (point({"size": 6, "slot": slot}, 5) for slot in (0, 1))
+    assert zero.n_switches == one.n_switches
+    np.testing.assert_allclose(zero.period, one.period, rtol=0.05)
+    assert not np.array_equal(zero.separation, one.separation)
 
 
 def test_same_seed_same_bits():

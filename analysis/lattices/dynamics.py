@@ -53,6 +53,8 @@ OTHERS = {
     "autocorrelation_time": ("tau", "lag at which the autocorrelation falls below 1/e"),
     "autocorrelation_time_error": ("tau", "standard error over seeds of the lag at which it falls below 1/e"),
     "autocorrelation_time_lower_bound": ("tau", "longest lag, where the autocorrelation is above 1/e up to there"),
+    "n_grew": ("1", "seeds in which the difference of twins grew by more than 100, geometric mean over their twins"),
+    "n_stayed": ("1", "seeds in which the difference of no twin grew by 10"),
     "n_seeds": ("1", "seeds that are done"),
 }
 CURVES = {
@@ -110,6 +112,9 @@ def summarise(dataset: xr.Dataset) -> xr.Dataset:
     twins = np.array(fits, float).reshape(number, seeds.sizes["twin"], len(Fit._fields))
     exponent, typical, start, end = (_mean(twins[..., i], axis=1) for i in range(4))
     growth = twins[..., 4]
+    of_seed = np.exp(_mean(np.log(growth), axis=1))
+    found["n_grew"] = int((of_seed > GREW).sum())
+    found["n_stayed"] = int((growth < STAYED).all(axis=1).sum()) if growth.size else 0
     found["growth"] = float(np.exp(_mean(np.log(growth).ravel())))
     found["growth_largest"] = float(np.max(growth, initial=-np.inf, where=np.isfinite(growth)))
     if not np.isfinite(growth).any():

@@ -72,6 +72,6 @@ def periods(summary: xr.Dataset) -> Figure:
         shown = summary["period_bin"].values[some]
         panel.set_xlim(0.97 * shown.min(), 1.03 * shown.max())
     panel.set(xlabel="period of a ring (tau)", ylabel="share of rings per 1 %")
-    logarithmic(panel, "xy")
+    logarithmic(panel, "y")
     legend(panel)
     return figure

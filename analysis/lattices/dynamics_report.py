@@ -21,6 +21,8 @@ COLUMNS = (
     Column("lyapunov_exponent_typical", "of the geometric mean", "1/tau", absent="not known"),
     Column("fitted", "fitted", "tau", ".0f", absent="not known"),
     Column("growth", "growth", "1", ".0e", absent="not known"),
+    Column("n_grew", "seeds it grew in", "1"),
+    Column("n_stayed", "stayed in", "1"),
     Column("autocorrelation_last", "C at the longest lag", "1", absent="not known"),
     Column("autocorrelation_time", "C = 1/e at", "tau", absent="not known"),
     Column("periodic", "periodic rings", "%", absent="not known"),
@@ -32,7 +34,8 @@ COLUMNS = (
 NOTES = (
     "Lyapunov exponent: growth rate of the root mean square difference of phase of twins, made up by the rings where it"
     " grows fastest; of the geometric mean: that of a typical ring; fitted: the times after the kick.",
-    "growth: of that difference while every ring's is below 0.05 rad. C: autocorrelation of the phases.",
+    "growth: of that difference while every ring's is below 0.05 rad; it grew: by more than 100, mean over the twins of"
+    " a seed; stayed: by less than 10 in all of them. C: autocorrelation of the phases.",
     "periodic rings: intervals between onsets recur after 8 or fewer, to 1e-3; steady rings: intervals differ by less"
     " than 1 % (standard deviation); of one period: rings within 1 % of the commonest period.",
 )
@@ -73,6 +76,8 @@ def _row(part: xr.Dataset) -> tuple[Cell, ...]:
         _with_error(part, "lyapunov_exponent_typical"),
         "not known" if math.isnan(start) else f"{start:.0f} to {end:.0f}",
         float(part["growth"]),
+        int(part["n_grew"]),
+        int(part["n_stayed"]),
         _with_error(part, "autocorrelation_last"),
         _time(part),
         _with_error(part, "periodic_fraction", 100),

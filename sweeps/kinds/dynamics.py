@@ -11,15 +11,20 @@ import xarray as xr
 from pydantic import Field
 
 from isophase.sweeps.kinds.base import Cost, Located, Record, variable
-from isophase.sweeps.kinds.lattice import Lattice, LatticeParameters, initial_state, network, tail
+from isophase.sweeps.kinds.lattice import Lattice, LatticeParameters, initial_state, network, recorded_at, tail
 
 PERTURBATION = 1e-11  # of the drives, root mean square: above the rounding of a phase, 3e-13 at t = 1000, but not far
 MAX_STEP = 0.75  # tau; no ring switches in less than two of them, without a delay that drives it
 UNKNOWN = -1
 BYTES_PER_PHASE = 80  # of a run, of its twin, and of what is made of both
 FIELDS = {
-    "period": ("float64", "tau", "mean interval between onsets of slot 0", {}),
-    "period_spread": ("float64", "tau", "standard deviation of the intervals between onsets of slot 0", {}),
+    "period": ("float64", "tau", "mean interval between onsets of the parameter `slot`", {}),
+    "period_spread": (
+        "float64",
+        "tau",
+        "standard deviation of the intervals between onsets of the parameter `slot`",
+        {},
+    ),
     "recurrence": (
         "int8",
         "1",
@@ -87,10 +92,10 @@ class Dynamics(Lattice):
             raise ValueError(f"twins={record.twins}: must be at most {record.lags} with samples={record.samples}")
 
     def check(self, parameters: Any, record: Any) -> None:
-        from isophase.kernels.lattice.dynamics import CLOCK
+        from isophase.kernels.lattice import dynamics
 
         super().check(parameters, record)
-        deliveries = (math.ceil(record.t_start / CLOCK) + 1) * parameters.delay
+        deliveries = (math.ceil(record.t_start / dynamics.CLOCK) + 1) * parameters.delay
         if record.t_start <= deliveries:
             raise ValueError(
                 f"t_start={record.t_start}: must be above {deliveries:g}; "
@@ -109,10 +114,13 @@ class Dynamics(Lattice):
         found["autocorrelation"] = variable(("lag",), (record.lags,), "float64", correlation)
         for name, (dtype, attrs) in self.numbers.items():
             found[name] = variable((), (), dtype, attrs)
-        coords = {
+        coords: dict[str, Any] = {
             "lag": ("lag", record.step * np.arange(record.lags), {"units": "tau", "long_name": "lag"}),
             "twin": ("twin", record.times()[record.kicks()], {"units": "tau", "long_name": "time of the kick"}),
         }
+        for dim, length in zip(("row", "col"), shape, strict=True):
+            attrs = {"units": "ring spacings", "long_name": f"{dim} of the lattice of rings"}
+            coords[dim] = (dim, np.arange(length), attrs)
         return xr.Dataset(found, coords=coords)
 
     def cost(self, parameters: Any, record: Any) -> Cost:
@@ -127,16 +135,17 @@ class Dynamics(Lattice):
         return xr.Dataset()
 
     def run_point(self, parameters: Any, seed: np.random.SeedSequence, record: Any) -> xr.Dataset:
-        from isophase.kernels import lattice
-        from isophase.kernels.lattice import dynamics
+        from isophase.kernels.lattice import dynamics, simulate
 
         for_network, for_state, for_kicks = seed.spawn(3)
         net = network(parameters, for_network)
         drive, firing = initial_state(net, parameters, for_state)
+        if parameters.slot:
+            net = recorded_at(net, parameters.slot)
         rest = tail(net.rings.shape[1], parameters.delay, parameters.v_low)
         options = {name: getattr(parameters, name) for name in ("delay", "v_high", "v_low")} | {"record": ("phase",)}
         times = record.times()
-        run = lattice.simulate(net, drive=drive, firing=firing, t_end=times[-1] + rest, sample_times=times, **options)
+        run = simulate(net, drive=drive, firing=firing, t_end=times[-1] + rest, sample_times=times, **options)
         phase = run.phase
         assert phase is not None
         apart = np.empty((len(TWINS), record.twins, record.lags))
@@ -145,7 +154,7 @@ class Dynamics(Lattice):
             kick = PERTURBATION * rng.standard_normal(net.n_neurons)
             twin = dynamics.kicked_twin(net, drive, firing, kick, times[start], parameters.delay, parameters.v_low)
             window = slice(start, start + record.lags)
-            other = lattice.simulate(
+            other = simulate(
                 twin.network, drive=twin.drive, firing=twin.firing, t_end=times[window][-1] + rest,
                 sample_times=times[window], **options,
             ).phase  # fmt: skip
@@ -167,9 +176,9 @@ class Dynamics(Lattice):
 
 def _of_ring(intervals: np.ndarray | None) -> tuple[float, float, int]:
     """Period, its spread and the recurrence of a ring."""
-    from isophase.kernels.lattice.dynamics import recurrence
+    from isophase.kernels.lattice import dynamics
 
     if intervals is None or not len(intervals):
         return math.nan, math.nan, UNKNOWN
     spread = float(intervals.std(ddof=1)) if len(intervals) > 1 else math.nan
-    return float(intervals.mean()), spread, recurrence(intervals)
+    return float(intervals.mean()), spread, dynamics.recurrence(intervals)

@@ -240,7 +240,7 @@ class Lattice(LatticeKind):
         net = network(parameters, for_network)
         drive, firing = initial_state(net, parameters, for_state)
         if parameters.slot:
-            net = _recorded_at(net, parameters.slot)
+            net = recorded_at(net, parameters.slot)
         times = record.times()
         options: dict[str, Any] = {
             "drive": drive,
@@ -306,7 +306,7 @@ def _pilot(parameters: LatticeParameters) -> tuple[float, bool, float]:
     return rate, run.delay_limited, float(np.median(intervals)) if len(intervals) else math.inf
 
 
-def _recorded_at(net: Any, slot: int) -> Any:
+def recorded_at(net: Any, slot: int) -> Any:
     """The same network with this slot of every ring as its slot 0, whose onsets a simulation records."""
     rings = net.rings.copy()
     rings[:, [0, slot]] = rings[:, [slot, 0]]
