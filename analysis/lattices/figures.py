@@ -32,6 +32,7 @@ MAX_MAPS = 6
 MAX_SCHEMES = 40  # beside one another
 MAX_LEVEL = 16  # characters of a label of a scheme that needs no slope
 PHASES: dict[str, Any] = {"cmap": "twilight", "vmin": 0, "vmax": 2 * np.pi, "interpolation": "nearest"}
+LEAST_S = 1e-3
 SPACINGS = "correlation length (ring spacings)"
 EVOLUTION = {
     "order": "global order |⟨exp iθ⟩|",
@@ -176,7 +177,10 @@ def correlations(summaries: Mapping[str, xr.Dataset]) -> Figure:
 
 
 def structure(summaries: Mapping[str, xr.Dataset]) -> Figure:
-    """Structure factor at the last time against the distance from the order's wavevector, with its error over seeds."""
+    """Structure factor at the last time against the distance from the order's wavevector, with its error over seeds.
+
+    Up to half way to the opposite order, and down to a thousandth of what independent phases have, which is 1.
+    """
     figure, panels = panel_grid(len(summaries), 4.2, 3.4, sharey=True)
     for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
         last = summary.isel(time=-1)
@@ -186,10 +190,14 @@ def structure(summaries: Mapping[str, xr.Dataset]) -> Figure:
                 for key in ("shell_wavenumber", "structure_factor", "structure_factor_error")
             )
             panel.plot(k, S, "o-", markersize=2.5, color=colour, label=label)
-            panel.fill_between(k, np.maximum(S - error, 1e-12), S + error, color=colour, alpha=0.2, linewidth=0)
+            panel.fill_between(k, np.maximum(S - error, LEAST_S), S + error, color=colour, alpha=0.2, linewidth=0)
+        panel.axhline(1, color="0.5", linewidth=0.8, linestyle=":", label="independent phases")
         panel.set(title=f"{name}, t = {float(last.time):g} tau", xlabel="|q - Q| (rad per ring spacing)")
         logarithmic(panel, "xy")
+        panel.set_xlim(right=np.pi)
         legend(panel)
+    for panel in panels:
+        panel.set_ylim(LEAST_S, max(10.0, panel.get_ylim()[1]))
     for panel in panels[::PANELS_PER_ROW]:
         panel.set_ylabel("structure factor S")
     return figure
@@ -322,7 +330,7 @@ def _steady_points(axes: Axes, x: np.ndarray, parts: list[xr.Dataset], colour: s
     steady = np.array([bool(part["steady"] == 1) for part in parts])  # NaN where a scheme could not be reduced
     axes.errorbar(x, xi, error, fmt="none", ecolor=colour, capsize=3)
     longer = np.isfinite(bound)
-    axes.errorbar(x[longer], bound[longer], 0.2 * bound[longer], fmt="none", ecolor=colour, lolims=True)
+    axes.errorbar(x[longer], bound[longer], 0.2 * bound[longer], fmt="none", color=colour, ecolor=colour, lolims=True)
     axes.plot(x[steady], xi[steady], marker, color=colour, label=label if steady.any() else None)
     heights, open_ones = np.where(longer, bound, xi), ~steady
     axes.plot(
