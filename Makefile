@@ -9,7 +9,7 @@ LOCKED := $(INSTALL) --require-hashes --requirement
 GROUPS := build dev stack bench lock audit
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url
 
-.PHONY: setup demo test stack-test container-test failure-test failure-test-short lint format bench lock audit secrets clean
+.PHONY: setup demo test stack-test container-test failure-test failure-test-short lint format bench docs lock audit secrets clean
 
 setup: $(STAMP)
 
@@ -77,6 +77,12 @@ format: setup
 bench: setup
 	$(LOCKED) constraints/bench.txt
 	$(BIN)/python -m benchmarks
+
+# The studies of docs/lattices.md, as far as their stores lack points, then its tables, numbers and figures.
+LATTICES := quickstart growth domains sharing slots delay kuramoto orbits dynamics fronts nucleus
+docs: setup
+	for study in $(LATTICES); do $(BIN)/isophase study $$study || exit; done
+	$(BIN)/python docs/lattices.py
 
 # Makes the locks again. What they pin stays while pyproject.toml allows it: delete a package's lines to take its newest version.
 lock: setup
