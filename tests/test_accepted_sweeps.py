@@ -98,6 +98,27 @@ LATTICES = sweeps(
     TIMES,
     SCHEMES,
 )
+DYNAMICS = sweeps(
+    "dynamics",
+    {
+        "size": [1, 2, 5],
+        "tiling": ["chain", "triangular", "square", "hexagonal"],
+        "sharing": ["side", "corner", "none", "weak"],
+        "shared": [0, 1, 2],
+        "private": [0, 1],
+        "boundary": ["periodic", "open"],
+        "initial": ["pulse", "random", "uniform", "vortex_pair"],
+        "delay": [0.0, 0.01, 0.3],
+        "v_low": [0.05, 0.2, 0.4],
+        "slot": [0, 1],
+    },
+    st.one_of(
+        st.fixed_dictionaries({"t_start": st.just(start), "t_end": st.just(end), "samples": st.just(samples)},
+                              optional={"twins": st.sampled_from([1, 3])})
+        for start, end, samples in ((1.0, 3.0, 5), (30.0, 50.0, 41), (2.0, 42.0, 101))
+    ),
+    [SCHEMES[0], SCHEMES[3]],
+)  # fmt: skip
 SMALL_WORLDS = sweeps(
     "lattice",
     {"size": [5, 8], "private": [1, 3], "neighbours": [2, 4], "rewire": [0.0, 0.5], "size_spread": [0, 1],
@@ -197,8 +218,8 @@ def check(table):
 @pytest.mark.parametrize(
     ("drawn", "examples"),
     [(LATTICES, 4 * EXAMPLES), (SMALL_WORLDS, EXAMPLES), (KURAMOTO, EXAMPLES), (RINGS, EXAMPLES),
-     (FLIPFLOPS, EXAMPLES)],
-    ids=["lattice", "small world", "kuramoto", "rings", "flipflop"],
+     (DYNAMICS, EXAMPLES), (FLIPFLOPS, EXAMPLES)],
+    ids=["lattice", "small world", "kuramoto", "rings", "dynamics", "flipflop"],
 )  # fmt: skip
 @pytest.mark.timeout(900)
 def test_what_is_accepted_is_run_reduced_and_reported(drawn, examples):
