@@ -203,22 +203,6 @@ def structure(summaries: Mapping[str, xr.Dataset]) -> Figure:
     return figure
 
 
-def fronts(summaries: Mapping[str, xr.Dataset]) -> Figure:
-    """Distance of a patch's front from its middle against time: a panel per group, a curve per scheme."""
-    figure, panels = panel_grid(len(summaries), 4.6, 3.4)
-    for panel, (name, summary) in zip(panels, summaries.items(), strict=True):
-        for colour, (label, part) in coloured(figure, summary):
-            time, at, error = (np.asarray(part[k], float) for k in ("time", "front_position", "front_position_error"))
-            speed, its_error = float(part["front_speed"]), float(part["front_speed_error"])
-            law = f": {speed:.3f} ± {its_error:.3f} per tau" if np.isfinite(speed) else ""
-            panel.plot(time, at, color=colour, label=label + law)
-            panel.fill_between(time, at - error, at + error, color=colour, alpha=0.2, linewidth=0)
-        panel.set(title=name, xlabel="time (tau)", ylabel="front, from the middle of the patch\n(ring spacings)")
-        panel.set_ylim(bottom=0)
-        legend(panel)
-    return figure
-
-
 def evolution(summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Order, domains, boundaries and defects against time, a row per group, a curve per scheme with its error."""
     figure = Figure(figsize=(2.7 * len(EVOLUTION) + 1.8, 2.5 * len(summaries)), layout="constrained")

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from isophase.analysis.base import Figures, Report, Summaries
 from isophase.analysis.drawing import first_panels
 from isophase.analysis.lattices import figures as plots
+from isophase.analysis.lattices import front_report
 from isophase.analysis.lattices.differences import paired_differences
 from isophase.analysis.lattices.measurements import MEASUREMENTS
 from isophase.analysis.lattices.sizes import FAMILIES
@@ -77,15 +78,6 @@ WAVES = (
     Column("spirals", "spirals in the lattice", "1"),
     Column("time", "at", "tau", ".0f"),
 )
-FRONTS = (
-    Column("scheme", "scheme"),
-    Column("group", "group"),
-    Column("seeds", "seeds", "1"),
-    Column("front_speed", "speed of the front", f"{SPACINGS} / tau"),
-    Column("patch_first", "patch at first, of the lattice", "1"),
-    Column("patch_last", "at last", "1"),
-    Column("front_state", "the patch"),
-)
 QUOTE = (
     "Quote xi by e-folding with both errors: over seeds, and systematic, what axes, exponential fit and last quarter "
     "of the run differ by. The second moment is another length, about 1.3 xi where C is exponential."
@@ -111,11 +103,11 @@ def tables(summaries: Summaries) -> list[Table]:
             _difference_rows,
         ),
         ("waves", "waves, which have a wavelength instead of a correlation length", WAVES, _wave_rows),
-        ("fronts", "fronts between two states", FRONTS, _front_rows),
     ):
         rows = tuple(row for group, summary in summaries.groups.items() for row in rows_of(group, summary))
         if rows:
             found.append(Table(name, title, columns, rows))
+    found += front_report.tables(summaries.groups)
     families = _families(summaries)
     if families:
         found.append(finite_sizes(families))
@@ -137,9 +129,7 @@ def figures(summaries: Summaries, tree: xr.DataTree) -> Figures:
     with_structure = {name: summary for name, summary in groups.items() if "structure_factor" in summary}
     if with_structure:  # summaries of older versions have none
         found["structure"] = _of(plots.structure, with_structure)
-    with_fronts = {name: summary for name, summary in groups.items() if has_fronts(summary)}
-    if with_fronts:
-        found["fronts"] = _of(plots.fronts, with_fronts)
+    found |= front_report.figures(groups)
     along_hops = {name: summary for name, summary in groups.items() if plots.hop_axes(summary, ("dt",))}
     if along_hops:
         found["against-hop"] = _of(plots.against_hop, along_hops)
@@ -235,19 +225,6 @@ def _wave_rows(group: str, summary: xr.Dataset) -> Iterator[tuple[Cell, ...]]:
             last = part.isel(time=int(np.flatnonzero(part["waves"] == 1)[-1]))
             found = (_estimate(last, name) for name in ("wavelength", "coherence_length", "spirals"))
             yield label, group, *found, float(last["time"])
-
-
-def _front_rows(group: str, summary: xr.Dataset) -> Iterator[tuple[Cell, ...]]:
-    for label, part in schemes(summary):
-        if has_fronts(part):
-            first, last = (_estimate(part.isel(time=at), "patch_fraction") for at in (0, -1))
-            speed, state = _estimate(part, "front_speed"), _meaning(part["front_state"])
-            yield label, group, int(part["front_seeds"]), speed, first, last, state
-
-
-def has_fronts(summary: xr.Dataset) -> bool:
-    """Whether some scheme started with a patch."""
-    return "front_position" in summary and bool(summary["front_position"].notnull().any())
 
 
 def _length(part: xr.Dataset, suffix: str) -> Estimate:

@@ -33,7 +33,8 @@ A summary is a dataset, in memory, with
   its ``_error``: ``in_phase``, ``anti_phase``, ``walls_in_phase``, ``walls_anti_phase``, ``walls_between``
   (:func:`locks.locks`);
 - over ``time`` and ``seed``: ``wavenumber_row``, ``wavenumber_col`` of the order;
-- ``front_speed`` and all of :func:`isophase.analysis.lattices.fronts.fronts`, NaN without a patch;
+- ``front_position``, ``front_speed``, ``front_roughness``, ``roughness_exponent``, ``patch_state``,
+  ``patches_grown`` and all of :func:`isophase.analysis.lattices.fronts.fronts`, NaN without a patch;
 - ``n_seeds`` that are done; for rings ``switching_rate``, ``switching_rate_error`` and ``delay_limited``.
 """
 
