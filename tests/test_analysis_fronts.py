@@ -248,7 +248,8 @@ DIAMETERS = np.array([2.0, 4.0, 8.0, 16.0])
         ([0, 1, 5, 10], [10, 9, 0, 0], "bracketed", 4, 16),  # half of one size are in neither state
         ([10, 10, 10, 9], [0, 0, 0, 1], "always grows", np.nan, 2),
         ([0, 0, 0, 1], [10, 10, 10, 9], "never grows", 16, np.nan),
-        ([0, 3, 4, 5], [10, 7, 6, 5], "cannot tell", 2, np.nan),
+        ([0, 3, 4, 5], [10, 7, 6, 5], "one bound", 2, np.nan),
+        ([4, 10, 10, 10], [6, 0, 0, 0], "one bound", np.nan, 4),
         ([0, 0, 0, 0], [0, 0, 0, 0], "cannot tell", np.nan, np.nan),
     ],
 )

@@ -311,7 +311,7 @@ def _steady_points(axes: Axes, x: np.ndarray, parts: list[xr.Dataset], colour: s
     names = ("xi_inf", "xi_inf_error", "xi_inf_lower_bound")
     xi, error, bound = (np.array([float(part[name]) for part in parts]) for name in names)
     label = in_legend(label)
-    steady = np.array([bool(part["steady"] == 1) for part in parts])  # NaN where a scheme could not be reduced
+    steady = np.array([bool(part["steady"] == 1) for part in parts], bool)  # NaN where a scheme could not be reduced
     axes.errorbar(x, xi, error, fmt="none", ecolor=colour, capsize=3)
     longer = np.isfinite(bound)
     axes.errorbar(x[longer], bound[longer], 0.2 * bound[longer], fmt="none", color=colour, ecolor=colour, lolims=True)

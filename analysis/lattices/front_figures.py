@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.markers import CARETLEFT, CARETUP
 
 from isophase.analysis.drawing import MARKERS, PANELS_PER_ROW, in_legend, legend, logarithmic, panel_grid
-from isophase.analysis.lattices.nucleus import Discs
+from isophase.analysis.lattices.nucleus import Discs, Nucleus
 from isophase.analysis.lattices.selection import Selected
 from isophase.analysis.schemes import parameters
 from isophase.analysis.statistics import wilson
@@ -145,11 +145,9 @@ def nucleus(groups: Mapping[str, Sequence[Discs]]) -> Figure:
             grown, of = one.grown[known], one.number[known]
             fraction = grown / of
             low, high = np.array([wilson(int(k), int(n)) for k, n in zip(grown, of, strict=True)]).reshape(-1, 2).T
-            found = one.critical()
-            law = f": {found.critical:.3g} ({found.low:g} to {found.high:g})" if found.state == "bracketed" else (
-                f": {found.state}")  # fmt: skip
+            label = in_legend(f"{one.label}: {_told(one.critical())}")
             panel.errorbar(at, fraction, [fraction - low, high - fraction], fmt=f"{MARKERS[number % 8]}-", markersize=4,
-                           linewidth=0.8, capsize=2, color=f"C{number}", label=in_legend(one.label + law))  # fmt: skip
+                           linewidth=0.8, capsize=2, color=f"C{number}", label=label)  # fmt: skip
         panel.axhline(0.5, color="0.5", linewidth=0.8, linestyle=":")
         panel.set(title=name, xlabel="diameter of the disc (ring spacings)", ylim=(-0.05, 1.05))
         logarithmic(panel, "x")
@@ -157,3 +155,11 @@ def nucleus(groups: Mapping[str, Sequence[Discs]]) -> Figure:
     for panel in axes[::PANELS_PER_ROW]:
         panel.set_ylabel("fraction of discs that grow (95 %)")
     return figure
+
+
+def _told(found: Nucleus) -> str:
+    if found.state == "bracketed":
+        return f"half grow at {found.critical:.3g} ({found.low:g} to {found.high:g})"
+    if found.state == "one bound":
+        return f"half grow above {found.low:g}" if np.isfinite(found.low) else f"half grow below {found.high:g}"
+    return found.state

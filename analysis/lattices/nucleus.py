@@ -10,14 +10,13 @@ import scipy.optimize
 
 from isophase.analysis.statistics import wilson
 
-NUCLEUS_STATES = ("bracketed", "always grows", "never grows", "cannot tell")
-
 
 class Nucleus(NamedTuple):
     """The diameter at which half of the discs grow, between ``low`` and ``high``, in the units of the diameters.
 
     ``state``: ``bracketed`` between two sizes; ``always grows``: half grow below the smallest size, which is ``high``;
-    ``never grows``: above the largest, ``low``; ``cannot tell``. What is not known is NaN.
+    ``never grows``: above the largest, ``low``; ``one bound``: above ``low`` or below ``high`` alone is told;
+    ``cannot tell``. What is not known is NaN.
     """
 
     critical: float
@@ -77,7 +76,7 @@ def critical_nucleus(diameter: np.ndarray, grown: np.ndarray, healed: np.ndarray
         return Nucleus(np.nan, np.nan, high, "always grows")
     if below == len(few):
         return Nucleus(np.nan, low, np.nan, "never grows")
-    return Nucleus(np.nan, low, high, "cannot tell")
+    return Nucleus(np.nan, low, high, "cannot tell" if np.isnan([low, high]).all() else "one bound")
 
 
 def _half(diameter: np.ndarray, grown: np.ndarray, healed: np.ndarray) -> float:
