@@ -230,11 +230,14 @@ def test_seeds_whose_patches_heal_and_grow_are_counted_each():
     assert PATCH_STATES[int(fronts(healing, scheme()).patch_state)] == "healed"
 
 
-def test_a_patch_that_is_gone_before_it_can_be_followed_heals_at_once():
+def test_a_patch_that_is_gone_before_it_can_be_followed_heals():
     got = fronts(moving(-2.0), scheme())
-    assert STATES[int(got.front_state)] == "heals_at_once"
+    assert STATES[int(got.front_state)] == "heals"
     assert np.isnan(got.front_speed)
     assert got.patches_healed == 4
+    got = fronts(moving(5.0), scheme())
+    assert STATES[int(got.front_state)] == "takes_over"
+    assert got.patches_grown == 4
 
 
 DIAMETERS = np.array([2.0, 4.0, 8.0, 16.0])

@@ -21,7 +21,7 @@ def summary(speeds, states, lengths, fixed=None):
     """A summary of schemes that differ in their private neurons, each from a patch and from pulses."""
     number = len(speeds)
     nothing = np.full(number, np.nan)
-    front_state = [FRONTS.index("heals_at_once" if np.isnan(v) else "grows" if v > 0 else "shrinks") for v in speeds]
+    front_state = [FRONTS.index("heals" if np.isnan(v) else "grows" if v > 0 else "shrinks") for v in speeds]
     both = {
         "front_speed": (np.array(speeds), nothing),
         "front_speed_error": (np.full(number, 0.01), nothing),

@@ -76,7 +76,7 @@ def fronts_and_scale(found: Sequence[Selected]) -> Figure:
     """Length from random pulses against the speed at which disorder takes the ordered state, a point per scheme.
 
     Colour: delay; marker: tiling and orientation; beside it: neurons shared and private on a side. Arrow up: longer
-    than half of the lattice. Open: waves, at their wavelength. Arrow left: healed before a front could be followed.
+    than half of the lattice. Open: waves, at their wavelength. Arrow left: heals, and no speed is told.
     """
     figure = Figure(figsize=(7.4, 4.6), layout="constrained")
     axes = figure.add_subplot()
@@ -108,7 +108,7 @@ def fronts_and_scale(found: Sequence[Selected]) -> Figure:
         axes.plot([], [], "-", color=colour, linewidth=4, label=f"delay {delay:g}")
     axes.plot([], [], "o", color="0.3", markerfacecolor="none", label="waves: their wavelength")
     axes.plot([], [], marker=CARETUP, linestyle="none", color="0.3", label="longer than half of the lattice")
-    axes.plot([], [], marker=CARETLEFT, linestyle="none", color="0.3", label="healed before it had a speed")
+    axes.plot([], [], marker=CARETLEFT, linestyle="none", color="0.3", label="heals before it has a speed")
     axes.set(
         xlabel="speed of disorder into the ordered state (ring spacings / tau)",
         ylabel="correlation length from random pulses\n(ring spacings)",

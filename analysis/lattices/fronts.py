@@ -32,8 +32,8 @@ LAST = 0.25  # of the samples, over which it is told what a patch has become
 GROWN = 0.5  # of the lattice
 HEALED = 0.1  # of the lattice; smooth waves of phase are left where a patch was
 ERROR_RATE = 0.05
-GROWS, SHRINKS, CANNOT_TELL, NOT_DEFINED, GONE = range(5)
-STATES = ("grows", "shrinks", "cannot_tell", "not_defined", "heals_at_once")
+GROWS, SHRINKS, CANNOT_TELL, NOT_DEFINED, HEALS, TAKES_OVER = range(6)
+STATES = ("grows", "shrinks", "cannot_tell", "not_defined", "heals", "takes_over")
 PATCH_STATES = ("not_defined", "cannot_tell", "healed", "waves", "in_phase", "staggered", "both_orders", "disordered")
 UNKNOWN, UNCLEAR, WHOLE, WAVES, ALIKE, STAGGERED, BOTH, DISORDERED = range(8)
 SPACINGS = "ring spacings"
@@ -105,9 +105,9 @@ def fronts(phase: xr.DataArray, scheme: Mapping[str, object], waves: bool = Fals
     seeds; ``front_speed`` and both correlations with their ``_error``; ``roughness_exponent`` with ``_error``, its 95 %
     interval ``_low`` to ``_high``, and ``roughness_state`` as :func:`growth.growth_exponent` has them; ``front_seeds``;
 
-    - ``front_state``: the patch ``grows`` or ``shrinks`` where the 95 % interval of the speed (Student's t) excludes 0,
-      ``heals_at_once`` where no seed has a speed, as every patch is gone before, ``cannot_tell`` otherwise or for one
-      seed, ``not_defined`` without patch or samples;
+    - ``front_state``: the patch ``grows`` or ``shrinks`` where the 95 % interval of the speed (Student's t) excludes 0;
+      else ``heals`` or ``takes_over`` where every seed's patch does, too fast or too unevenly to be followed;
+      ``cannot_tell`` otherwise, ``not_defined`` without patch or samples;
     - ``patches_grown``, ``patches_healed``, ``patches_undecided``: seeds whose patch takes half of the lattice or more
       in the last quarter of the samples, less than a tenth (or half of what it took at first, if that is more), or
       neither;
@@ -296,7 +296,7 @@ def _described(each: _Seeds, time: xr.DataArray, first: float, waves: bool) -> x
         found[f"patches_{name}"] = ((), int(which.sum()), {"units": "1", "long_name": f"seeds whose patches {text}"})
     with_speed = np.isfinite(speed).sum()
     found["front_seeds"] = ((), with_speed, {"units": "1", "long_name": "seeds with a speed of the front"})
-    state = _front_state(found, int(with_speed), bool(known.any() and healed[known].all()))
+    state = _front_state(found, int(with_speed), known, healed, grown)
     found["front_state"] = ((), np.int8(state), {"long_name": "what becomes of the front", **flags(STATES)})
     state = _patch_state(found, known, healed, waves)
     found["patch_state"] = ((), np.int8(state), {"long_name": "what the patch becomes", **flags(PATCH_STATES)})
@@ -311,12 +311,14 @@ def _outcomes(fraction: np.ndarray, first: float) -> tuple[np.ndarray, np.ndarra
     return known & (taken < max(HEALED, first / 2)), known & (taken >= GROWN), known
 
 
-def _front_state(found: xr.Dataset, seeds: int, healed: bool) -> int:
-    if seeds == 0:
-        return GONE if healed else NOT_DEFINED
+def _front_state(found: xr.Dataset, seeds: int, known: np.ndarray, healed: np.ndarray, grown: np.ndarray) -> int:
     reach = student(1 - ERROR_RATE, np.asarray(seeds)) * float(found["front_speed_error"])
     value = float(found["front_speed"])
-    return GROWS if value - reach > 0 else SHRINKS if value + reach < 0 else CANNOT_TELL
+    if value - reach > 0 or value + reach < 0:
+        return GROWS if value > 0 else SHRINKS
+    if known.sum() > 1 and (healed | grown)[known].all() and healed[known].all() != grown[known].all():
+        return HEALS if healed.any() else TAKES_OVER
+    return CANNOT_TELL if seeds else NOT_DEFINED
 
 
 def _patch_state(found: xr.Dataset, known: np.ndarray, healed: np.ndarray, waves: bool) -> int:

@@ -27,7 +27,7 @@ class Selected(NamedTuple):
     """A scheme that was started with a patch of disorder or of order in the other, and from random pulses.
 
     ``speed`` with its ``error``: of the front, positive where disorder takes the ordered state; -inf where the patch
-    of disorder healed before a front could be followed. ``sign``: +1, -1, or 0 where it is not told.
+    of disorder heals and no speed is told. ``sign``: +1, -1, or 0 where it is not told.
     ``coherent``: whether the correlation length from pulses is longer than half of the lattice; None: not defined.
     ``scale``: that length, inf where coherent, NaN where there are waves or nothing is defined.
     """
@@ -91,9 +91,10 @@ def _selected(label: str, front: xr.Dataset, pulses: xr.Dataset) -> Selected:
     direction = 1 if parameters(front)["patch"] == "disordered" else -1
     state = front["front_state"]
     speed = direction * float(front["front_speed"])
-    if bool(is_flag(state, "heals_at_once")):
+    heals = bool(is_flag(state, "heals"))
+    if heals:
         speed = -direction * np.inf
-    told = bool(is_flag(state, "grows")) - bool(is_flag(state, "shrinks") | is_flag(state, "heals_at_once"))
+    told = bool(is_flag(state, "grows") | is_flag(state, "takes_over")) - (heals or bool(is_flag(state, "shrinks")))
     defined = not bool(is_flag(pulses["state"], "not_defined"))
     coherent = bool(is_flag(pulses["state"], "beyond_half")) if defined else None
     scale = np.inf if coherent else float(pulses["xi_inf"])
