@@ -169,6 +169,13 @@ def test_a_lattice_that_a_patch_of_another_order_has_taken_is_not_healed():
         assert fronts(becoming(state), scheme()).patch_fraction[-1] > 0.9
 
 
+def test_patches_without_a_moving_front_have_no_roughness():
+    for phase in (moving(-2.0), moving(5.0), moving(0.0)):
+        got = fronts(phase, scheme())
+        assert np.isnan(got.front_roughness).all()
+        assert np.isnan(got.roughness_exponent)
+
+
 def test_straight_fronts_have_no_roughness_and_discs_none_that_is_defined():
     got = fronts(
         bands(lambda _: np.full((2, len(TIME), 30), 1.0) * (10.2 + 0.1 * TIME)[:, None]), scheme(size=20 / 120)
@@ -182,8 +189,9 @@ def test_straight_fronts_have_no_roughness_and_discs_none_that_is_defined():
 def test_a_front_on_triangles_that_lag_behind_one_another_is_where_their_own_order_ends():
     """Up and down triangles of a coherent lattice differ in phase; R of the raw phases is far from 1."""
     phase = moving(0.08)
-    lag = 2.0 * (np.indices((SIDE, SIDE)).sum(axis=0) % 2)
-    lagging = (phase + xr.DataArray(lag, dims=("row", "col"))) % (2 * np.pi)
+    up = xr.DataArray(np.indices((SIDE, SIDE)).sum(axis=0) % 2, dims=("row", "col"))
+    lag = xr.DataArray(2.0 + np.pi * (np.arange(len(TIME)) % 2), dims="time") * up  # and alternates
+    lagging = ((phase + lag) % (2 * np.pi)).transpose(*phase.dims)
     got = fronts(lagging, scheme() | {"tiling": "triangular"})
     assert got.front_speed == pytest.approx(0.08, abs=0.005)
     np.testing.assert_allclose(got.patch_fraction[8:20], 2 * (10 + 0.08 * TIME[8:20]) / SIDE, atol=0.05)

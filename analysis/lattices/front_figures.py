@@ -95,9 +95,9 @@ def fronts_and_scale(found: Sequence[Selected]) -> Figure:
         x = one.speed if np.isfinite(one.speed) else left
         axes.errorbar(x, height, error, one.error if np.isfinite(one.speed) else None, ecolor=colour, capsize=2)
         if one.coherent:
-            axes.errorbar(x, height, 0.15 * height, ecolor=colour, lolims=True)
+            axes.errorbar(x, height, 0.15 * height, fmt="none", ecolor=colour, lolims=True)
         if x == left:
-            axes.errorbar(x, height, xerr=0.5 * AWAY * span, ecolor=colour, xuplims=True)
+            axes.errorbar(x, height, xerr=0.5 * AWAY * span, fmt="none", ecolor=colour, xuplims=True)
         axes.plot(x, height, marker, color=colour, markerfacecolor="none" if waves else colour, markersize=6)
         axes.annotate(f"{scheme.get('shared')}+{scheme.get('private')}", (x, height), (4, 4),
                       textcoords="offset points", fontsize=6.5)  # fmt: skip

@@ -82,11 +82,11 @@ def fronts(phase: xr.DataArray, scheme: Mapping[str, object], waves: bool = Fals
     its area then; mean and standard error over the seeds that have 5 samples there and more than a third of the
     patch's first area. It is positive where the patch grows.
 
-    ``front_roughness`` w of a band: ``w^2`` is the variance of a front's place over rows, averaged over both fronts and
-    the seeds. ``roughness_exponent`` is beta of ``w ~ t^beta`` from 10 tau up to the last time at which no patch has
-    taken 3/4 of the lattice, with errors by the jackknife over seeds. KPZ fronts have beta = 1/3 (Kardar, Parisi and
-    Zhang, Phys. Rev. Lett. 56, 889 (1986)), Edwards and Wilkinson's 1/4 (Proc. R. Soc. A 381, 17 (1982)), uncorrelated
-    ones 1/2. The width that a front of rings has from the start lowers what is fitted.
+    ``front_roughness`` w of a band that grows or shrinks: ``w^2`` is the variance of a front over rows, averaged
+    over both fronts and the seeds. ``roughness_exponent`` is beta of ``w ~ t^beta`` from 10 tau up to the last time at
+    which no patch has taken 3/4 of the lattice, with errors by the jackknife over seeds. KPZ fronts have beta = 1/3
+    (Kardar, Parisi and Zhang, Phys. Rev. Lett. 56, 889 (1986)), Edwards and Wilkinson's 1/4 (Proc. R. Soc. A 381, 17
+    (1982)), uncorrelated ones 1/2. The width that a front of rings has from the start lowers what is fitted.
 
     ``patch_neighbour_correlation`` is the mean of ``cos(theta_r - theta_s)`` over neighbours r, s where the patch was,
     in the last quarter of the samples, ``_modulo_pi`` that of ``cos 2(theta_r - theta_s)``: 1, 1 in phase, -1, 1 in
@@ -136,6 +136,7 @@ class _Patch(NamedTuple):
     reference: np.ndarray  # bool [row, col]
     is_ordered: bool  # it, not what is around
     is_staggered: bool  # the ordered state
+    lags_change: bool  # between the parities of its rings
     is_band: bool
     neighbours: np.ndarray  # [pair, 2], within the patch
 
@@ -152,16 +153,16 @@ class _Patch(NamedTuple):
         outer = ~initial.band(shape, max(cols - 2 * ends, 0))
         reference = form(shape, max(min(4, extent), extent // 2)) if ordered == inside else outer
         tiling, boundary = str(scheme["tiling"]), str(scheme["boundary"])
+        of_states = (ordered == inside, ordered == "staggered", tiling == "triangular")
         try:
             check_tiles(tiling, rows, cols, boundary)
         except ValueError:  # uncoupled rings where no tiling lies
-            return cls(where, reference, ordered == inside, ordered == "staggered", is_band, np.empty((0, 2), np.int64))
+            return cls(where, reference, *of_states, is_band, np.empty((0, 2), np.int64))
         pairs = ring_neighbours(tiling, rows, cols, boundary)
         return cls(
             where,
             reference,
-            ordered == inside,
-            ordered == "staggered",
+            *of_states,
             is_band,
             pairs[where.ravel()[pairs].all(axis=1)],
         )
@@ -215,7 +216,7 @@ def _relative(phase: np.ndarray, patch: _Patch, time: np.ndarray) -> tuple[np.nd
     """Phases [time, row, col] relative to the ordered state, and how far the reference rings still have its order.
 
     The lags between parities are those of the first sample at which the reference rings are ordered: of another order
-    that has reached them later nothing agrees.
+    that has reached them later nothing agrees. Those of triangles up and down alternate from one period to the next.
     """
     z = np.exp(1j * np.nan_to_num(phase)) * (np.isfinite(phase) & patch.reference)
     parities = [np.s_[:, row::2, col::2] for row in (0, 1) for col in (0, 1)]
@@ -223,10 +224,11 @@ def _relative(phase: np.ndarray, patch: _Patch, time: np.ndarray) -> tuple[np.nd
     defined = np.abs(z).sum(axis=(1, 2))
     ordered = np.flatnonzero((np.abs(sums).sum(axis=1) > ORDERED * defined) & (defined > 0) & (time >= SETTLED))
     lag = np.angle(sums[ordered[0]]) if ordered.size else np.pi * patch.is_staggered * np.array([0, 1, 1, 0])
+    lag = np.angle(sums) if patch.lags_change else np.broadcast_to(lag, sums.shape)
     mean = (sums * np.exp(-1j * lag)).sum(axis=1)
     relative = phase - np.angle(mean)[:, None, None]
-    for at, lags in zip(parities, lag, strict=True):
-        relative[at] -= lags
+    for at, lags in zip(parities, lag.T, strict=True):
+        relative[at] -= lags[:, None, None]
     return relative, np.divide(np.abs(mean), defined, out=np.full(len(phase), np.nan), where=defined > 0)
 
 
@@ -298,8 +300,11 @@ def _described(each: _Seeds, time: xr.DataArray, first: float, waves: bool) -> x
     found["front_seeds"] = ((), with_speed, {"units": "1", "long_name": "seeds with a speed of the front"})
     state = _front_state(found, int(with_speed), known, healed, grown)
     found["front_state"] = ((), np.int8(state), {"long_name": "what becomes of the front", **flags(STATES)})
+    moves = state in (GROWS, SHRINKS)
     state = _patch_state(found, known, healed, waves)
     found["patch_state"] = ((), np.int8(state), {"long_name": "what the patch becomes", **flags(PATCH_STATES)})
+    if not moves:  # then the place of the first ring off in a row is that of no front
+        each = each._replace(variance=np.full_like(each.variance, np.nan))
     return found.merge(_roughness(each, time))
 
 
