@@ -22,7 +22,7 @@ FOREIGN = {
     "analysis": {"prefect", "distributed"},
 }
 
-ARROWS, NAMES = 53, 176
+ARROWS, NAMES = 55, 179
 SCIENCE = ("isophase.kernels", "isophase.analysis.lattices", "isophase.analysis.networks")
 ENTRY_POINTS = {
     "flows/api.py: run",
