@@ -434,6 +434,7 @@ async def others_are_dead() -> None:
 @pytest.mark.parametrize("extends", [False, True])
 def test_a_death_while_a_store_is_prepared_costs_nothing(tmp_path, monkeypatch, extends):
     """At every write of it; the next run ends with what an undisturbed one leaves."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # of a process, not of the machine
     small, large = small_sweep(size=(3,), seed=(0,)), small_sweep(size=(3, 4), seed=(0, 1, 2))
     undisturbed = str(tmp_path / "undisturbed.zarr")
     if extends:
