@@ -27,6 +27,7 @@ from isophase.analysis.drawing import (
 )
 from isophase.analysis.schemes import grid_axes, labels_along, number_of, parameters, schemes
 from isophase.analysis.statistics import is_flag
+from isophase.analysis.tables import with_error
 
 MAX_MAPS = 6
 MAX_SCHEMES = 40  # beside one another
@@ -53,7 +54,7 @@ def growth(summaries: Mapping[str, xr.Dataset]) -> Figure:
             time, xi, error = (np.asarray(part[key], float) for key in ("time", "xi", "xi_error"))
             exponent, its_error = float(part["growth_exponent"]), float(part["growth_exponent_error"])
             fitted = np.isfinite(exponent)
-            law = f": t^({exponent:.2f} ± {its_error:.2f})" if fitted else ""
+            law = f": t^({with_error(exponent, its_error)})" if fitted else ""
             panel.plot(time, xi, color=colour, label=label + law)
             panel.fill_between(time, xi - error, xi + error, color=colour, alpha=0.2, linewidth=0)
             if fitted:

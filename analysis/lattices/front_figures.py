@@ -16,6 +16,7 @@ from isophase.analysis.lattices.nucleus import Discs, Nucleus
 from isophase.analysis.lattices.selection import Selected
 from isophase.analysis.schemes import parameters
 from isophase.analysis.statistics import wilson
+from isophase.analysis.tables import with_error
 
 Panel = Sequence[tuple[str, xr.Dataset]]
 CURVES = 5  # in a panel
@@ -36,7 +37,7 @@ def fronts(panels: Mapping[str, Panel]) -> Figure:
     for panel, (name, parts) in zip(axes, panels.items(), strict=True):
         for number, (label, part) in enumerate(parts):
             speed, error = float(part["front_speed"]), float(part["front_speed_error"])
-            law = f": {speed:.3f} ± {error:.3f} per tau" if np.isfinite(speed) else ""
+            law = f": {with_error(speed, error)} per tau" if np.isfinite(speed) else ""
             _curve(panel, part, "front_position", f"C{number}", label + law)
         panel.set(title=name, xlabel="time (tau)", ylabel="front, from the middle of the patch\n(ring spacings)")
         panel.set_ylim(bottom=0)
@@ -50,7 +51,7 @@ def roughness(panels: Mapping[str, Panel]) -> Figure:
     for panel, (name, parts) in zip(axes, panels.items(), strict=True):
         for number, (label, part) in enumerate(parts):
             beta, error = float(part["roughness_exponent"]), float(part["roughness_exponent_error"])
-            law = f": t^({beta:.2f} ± {error:.2f})" if np.isfinite(beta) else ""
+            law = f": t^({with_error(beta, error)})" if np.isfinite(beta) else ""
             _curve(panel, part, "front_roughness", f"C{number}", label + law)
         widths = [part["front_roughness"].dropna("time") for _, part in parts]
         time = np.concatenate([np.asarray(width["time"], float) for width in widths])
@@ -75,15 +76,17 @@ def _curve(panel: Axes, part: xr.Dataset, name: str, colour: Any, label: str) ->
 def fronts_and_scale(found: Sequence[Selected]) -> Figure:
     """Length from random pulses against the speed at which disorder takes the ordered state, a point per scheme.
 
-    Colour: delay; marker: tiling and orientation; beside it: neurons shared and private on a side. Arrow up: longer
-    than half of the lattice. Open: waves, at their wavelength. Arrow left: heals, and no speed is told.
+    Colour: delay; marker: tiling and orientation; in it: private neurons on a side, of schemes that share as many, else
+    both. Arrow up: longer than half of the lattice. Open: waves, at their wavelength. Arrow left: heals, and no speed
+    is told.
     """
-    figure = Figure(figsize=(7.4, 4.6), layout="constrained")
+    figure = Figure(figsize=(8.4, 5.4), layout="constrained")
     axes = figure.add_subplot()
     schemes = [parameters(one.front) for one in found]
     delays = sorted({float(scheme.get("delay", 0.0)) for scheme in schemes})
     forms = list(dict.fromkeys(map(_form, schemes)))
     colours = {delay: mpl.colormaps["viridis"](0.9 * n / max(len(delays) - 1, 1)) for n, delay in enumerate(delays)}
+    alike = len({scheme.get("shared") for scheme in schemes}) == 1
     finite = [one.speed for one in found if np.isfinite(one.speed)]
     span = max([*finite, 0.0]) - min([*finite, 0.0]) or 1.0
     left = min([*finite, 0.0]) - AWAY * span
@@ -95,12 +98,13 @@ def fronts_and_scale(found: Sequence[Selected]) -> Figure:
         x = one.speed if np.isfinite(one.speed) else left
         axes.errorbar(x, height, error, one.error if np.isfinite(one.speed) else None, ecolor=colour, capsize=2)
         if one.coherent:
-            axes.errorbar(x, height, 0.15 * height, fmt="none", ecolor=colour, lolims=True)
+            axes.errorbar(x, height, 0.15 * height, fmt="none", color=colour, ecolor=colour, lolims=True)
         if x == left:
-            axes.errorbar(x, height, xerr=0.5 * AWAY * span, fmt="none", ecolor=colour, xuplims=True)
-        axes.plot(x, height, marker, color=colour, markerfacecolor="none" if waves else colour, markersize=6)
-        axes.annotate(f"{scheme.get('shared')}+{scheme.get('private')}", (x, height), (4, 4),
-                      textcoords="offset points", fontsize=6.5)  # fmt: skip
+            axes.errorbar(x, height, xerr=0.5 * AWAY * span, fmt="none", color=colour, ecolor=colour, xuplims=True)
+        axes.plot(x, height, marker, color=colour, markerfacecolor="none" if waves else colour, markersize=10)
+        text = scheme.get("private") if alike else f"{scheme.get('shared')}+{scheme.get('private')}"
+        axes.annotate(str(text), (x, height), ha="center", va="center_baseline", fontsize=6.5,
+                      color="black" if waves or sum(colour[:3]) > 1.5 else "white")  # fmt: skip
     axes.axvline(0, color="0.5", linewidth=0.8)
     for number, form in enumerate(forms):
         axes.plot([], [], MARKERS[number % len(MARKERS)], color="0.3", label=form)
@@ -111,6 +115,7 @@ def fronts_and_scale(found: Sequence[Selected]) -> Figure:
     axes.plot([], [], marker=CARETLEFT, linestyle="none", color="0.3", label="heals before it has a speed")
     axes.set(
         xlabel="speed of disorder into the ordered state (ring spacings / tau)",
+        title=f"in a marker: {'' if alike else 'shared and '}private neurons on each side of a ring",
         ylabel="correlation length from random pulses\n(ring spacings)",
     )
     logarithmic(axes, "y")

@@ -75,6 +75,8 @@ def labelled(summary: xr.Dataset, without: frozenset[str]) -> Iterator[tuple[str
 
 def selected(summary: xr.Dataset) -> list[Selected]:
     """The schemes of a group that were started in both ways, disorder against an ordered state, and from pulses."""
+    if "patch_state" not in summary:  # summaries of older versions
+        return []
     patches: list[tuple[str, str, xr.Dataset]] = []
     pulses: dict[str, xr.Dataset] = {}
     for label, part in labelled(summary, STARTS):
