@@ -25,7 +25,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import isophase
-from isophase.analysis.drawing import drawn
+from isophase.analysis.drawing import drawn, style
 from isophase.analysis.lattices import figures as plots
 from isophase.analysis.schemes import schemes
 from isophase.analysis.statistics import student, wilson
@@ -146,7 +146,9 @@ def growth(stores: Stores) -> str:
     rows = []
     for side in (128, 256, 512):
         for label, part in stores.parts("growth", f"square-{side}").items():
-            first, last = (number(part.isel(time=at), "xi") or "waves" for at in (0, -1))
+            first, last = (number(part.isel(time=at), "xi") for at in (0, -1))
+            if _meaning(part["state"]) == "waves" or not last:
+                last = "waves"
             rows.append([SIDES[label], str(side), first, last, _exponent(part), _meaning(part["growth_state"])])
     rows.sort(key=lambda row: row[0])
     return in_markdown(["scheme", "L", "xi at t = 10", "xi at t = 600", "exponent", "the window is"], rows)
@@ -274,11 +276,49 @@ def basins(stores: Stores) -> str:
 
 
 def dynamics(stores: Stores) -> str:
-    keys = {"scheme": "scheme", "state": "state", "lyapunov_interval": "Lyapunov exponent per tau (95 %)",
-            "autocorrelation_last": "C after 200 tau", "autocorrelation_time": "C = 1/e after",
-            "periodic": "periodic rings, %", "period_mean": "period, tau", "period_spread": "spread over rings, %",
-            "common": "rings of one period, %"}  # fmt: skip
+    keys = {
+        "scheme": "scheme",
+        "state": "state",
+        "lyapunov_interval": "exponent per tau, rms (95 %)",
+        "lyapunov_exponent_typical": "geometric",
+        "n_grew": "seeds of 5 it grows in",
+        "autocorrelation_last": "C after 200 tau",
+        "autocorrelation_time": "C = 1/e after",
+        "periodic": "periodic rings, %",
+        "period_mean": "period, tau",
+        "common": "rings of one period, %",
+    }
     return chosen(stores.table("dynamics", "dynamics-square-48"), keys)
+
+
+def fronts(stores: Stores) -> str:
+    keys = {
+        "scheme": "scheme",
+        "front_speed": "speed of disorder into order, per tau",
+        "front_state": "the patch",
+        "patch_state": "it becomes",
+        "xi": "xi from pulses",
+        "state": "which is",
+    }
+    return chosen(stores.table("fronts", "fronts-and-scale"), keys)
+
+
+def sign_and_scale(stores: Stores) -> str:
+    table = stores.table("fronts", "sign-and-scale")
+    return chosen(table, {column.key: column.title for column in table.columns})
+
+
+def roughness(stores: Stores) -> str:
+    keys = {"scheme": "scheme", "roughness_exponent": "exponent of the roughness"}
+    return chosen(
+        stores.table("fronts", "fronts"), keys, lambda row: row["roughness_exponent"] not in ("", "no window")
+    )
+
+
+def nuclei(stores: Stores) -> str:
+    keys = {"scheme": "scheme", "critical_nucleus": "half of the discs grow at a diameter of", "low": "above",
+            "high": "below", "state": "discs"}  # fmt: skip
+    return chosen(stores.table("nucleus", "critical-nucleus"), keys)
 
 
 def coverage(stores: Stores) -> str:
@@ -296,7 +336,8 @@ HOLDS, FAILS, OPEN = "**holds**", "**does not hold**", "**cannot be told**"
 def claims(stores: Stores) -> str:
     """Every statement of the abstract: a verdict drawn from the number beside it, and the study that shows it."""
     rows = [_grows(stores), *_locks(stores), *_same_orbit(stores), _scale(stores), *_order_of_scales(stores)]
-    return in_markdown(["statement", "verdict", "number ± statistical ± systematic", "study"], rows)
+    rows = [[*row[:-1], f"`isophase study {row[-1]}`"] for row in rows]
+    return in_markdown(["statement", "verdict", "number ± statistical ± systematic", "command"], rows)
 
 
 def _grows(stores: Stores) -> list[str]:
@@ -375,6 +416,10 @@ BLOCKS: dict[str, Callable[[Stores], str]] = {
     "sizes": sizes,
     "waves": sharing_waves,
     "slots": slots,
+    "fronts": fronts,
+    "sign-and-scale": sign_and_scale,
+    "nuclei": nuclei,
+    "roughness": roughness,
     "delay": delay,
     "kuramoto": kuramoto,
     "basins": basins,
@@ -388,14 +433,22 @@ def waves_of_512(stores: Stores) -> Figure:
     return drawn(lambda: plots.phase_maps(group.sel(private=[0])))
 
 
+def phases_from_pulses(stores: Stores) -> Figure:
+    group = stores.tree("domains")["square-96"].to_dataset()
+    return drawn(lambda: plots.phase_maps(group.sel(initial=["pulse"])))
+
+
 DRAWN: dict[str, Callable[[Stores], Figure]] = {
     "growth": lambda stores: stores.draw("growth", "growth"),
     "structure": lambda stores: stores.draw("growth", "structure"),
-    "phases": lambda stores: stores.draw("domains", "phases-square-96"),
+    "phases": phases_from_pulses,
     "sharing": lambda stores: stores.draw("sharing", "steady"),
     "delay": lambda stores: stores.draw("delay", "against-hop"),
     "waves": waves_of_512,
     "orbits": lambda stores: stores.draw("orbits", "orbits-period"),
+    "fronts-and-scale": lambda stores: stores.draw("fronts", "fronts-and-scale"),
+    "nucleus": lambda stores: stores.draw("nucleus", "nucleus"),
+    "roughness": lambda stores: stores.draw("fronts", "roughness"),
     "autocorrelation": lambda stores: stores.draw("dynamics", "autocorrelation-square-48"),
     "twins": lambda stores: stores.draw("dynamics", "twins-square-48"),
 }
@@ -406,7 +459,9 @@ def write(folder: Path) -> None:
     stores, text = Stores(folder), PAGE.read_text(encoding="utf-8")
     for name, draw in DRAWN.items():
         print(f"figure {name}", flush=True)
-        draw(stores).savefig(FIGURES / f"{name}.png", dpi=DPI)
+        figure = draw(stores)
+        with style():
+            figure.savefig(FIGURES / f"{name}.png", dpi=DPI)
 
     def filled(match: re.Match[str]) -> str:
         name = match["name"]
