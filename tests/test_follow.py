@@ -456,6 +456,17 @@ def test_an_unknown_cell_is_refused(given, line):
         isophase.follow("gru", [ONE], starts=np.ones((1, 2)))
 
 
+def test_a_step_that_cannot_be_compiled_once_is_refused():
+    class Unhashable:
+        __hash__ = None
+
+        def __call__(self, p, h, u):
+            return h
+
+    with pytest.raises(TypeError, match="must be hashable, as functions are"):
+        isophase.follow(Unhashable(), [ONE], starts=np.ones((1, 2)))
+
+
 # What people see.
 
 

@@ -92,6 +92,10 @@ def networks(
     """The arguments of :func:`isophase.follow`, checked. Raises ValueError, TypeError in one line each."""
     if not callable(step):
         raise TypeError(f"step={step!r}: must be a function (parameters, h, u) -> h', or isophase.torch_cell(...)")
+    try:
+        hash(step)
+    except TypeError:
+        raise TypeError(f"step={step!r}: must be hashable, as functions are, so that JAX compiles it once") from None
     if not (isinstance(tol, int | float) and 0 < tol < np.inf):
         raise ValueError(f"tol={tol!r}: must be finite and > 0")
     if continuous and hasattr(step, "parameters_of"):
