@@ -208,6 +208,12 @@ def test_a_cell_takes_its_box_into_itself(cell):
             assert (np.abs(step(own, box * side, x)) < box).all()
 
 
+def test_between_two_stable_points_the_one_that_is_missing_is_looked_for():
+    found = isophase.follow(flip_flop, np.array([2.0, 2.1]), starts=[[0.9, 0.9, 0.9], [-0.9, -0.9, -0.9]], bounded=True)
+    assert found.branches["number"].values.tolist() == [3, 3]
+    assert np.abs(found.branches["h"].values).min(axis=(0, 2)) == pytest.approx(0, abs=1e-9)
+
+
 def test_completeness_is_not_known_without_a_cube_nor_on_a_line_attractor():
     assert isophase.follow(scaled, np.array([0.5]), starts=LINE).complete.values.tolist() == ["not known"]
     line = isophase.follow(lambda a, h, u: jnp.array([h[0], a * h[1]]), np.array([0.5]), starts=PLANE, bounded=True)

@@ -4,7 +4,7 @@ Owns the checks of what a user hands over, continuous time, and the test for com
 ``fixed_points``, ``bifurcations`` and ``slow_points``. What is shown of the result is the matter of ``followed``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -20,6 +20,7 @@ from isophase.analysis.statistics import flags
 Cell = Callable[[Any, Any, Any], Any]  # (parameters, h [hidden], u) -> h' [hidden], or dh/dt
 COMPLETE, INCOMPLETE, NOT_KNOWN = "complete", "incomplete", "not known"
 OWN = "own"
+PAIRS = 128  # of points, between which more are looked for at a checkpoint
 FAR = 1e4  # times the largest eigenvalue of a flow: where it goes to infinity in the plane of multipliers
 BESIDE = 1e-4  # times 1 + |h|: over which the change of the Jacobian is measured
 CONTINUOUS_TYPES = tuple("hopf" if kind == "neimark_sacker" else kind for kind in TYPES)
@@ -127,14 +128,16 @@ def networks(
 
 def follow_networks(given: Networks) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset, xr.DataArray]:
     """Branches, events, slow points and completeness; see :class:`isophase.networks.Followed`."""
-    branches, events, complete = [], [], []
-    found = continue_fixed_points(given.step, given.parameters, given.starts, given.checkpoint, given.tol)
-    for number, of_path in enumerate(found):
-        path = _of_flow(given, number, of_path) if given.step.continuous else of_path
-        sums, verdict = _completeness(path, given)
-        branches.append(path.assign(index_sum=sums))
-        complete.append(verdict)
-        events.append(_events(path, given.step.continuous))
+    branches, complete = _branches(given, range(len(given.starts)), given.starts)
+    missing = [path for path, verdict in enumerate(complete) if (verdict == INCOMPLETE).any()]
+    between = {path: _between(branches[path], complete[path], given.starts[path]) for path in missing}
+    again = [path for path in missing if between[path].shape[1] > given.starts.shape[2]]
+    if again:
+        most = max(between[path].shape[1] for path in again)
+        starts = np.stack([between[path][:, np.arange(most) % between[path].shape[1]] for path in again])
+        for path, of_path, verdict in zip(again, *_branches(given, again, starts), strict=True):
+            branches[path], complete[path] = of_path, verdict
+    events = [_events(path, given.step.continuous) for path in branches]
     slow = _slow_points(given, branches)
     if given.names is None:
         return branches[0], events[0], slow, complete[0]
@@ -147,6 +150,34 @@ def follow_networks(given: Networks) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset
     ]
     joined = xr.concat(every, "input").assign_coords(input=name)
     return joined, xr.concat(marked, "event"), slow, xr.concat(complete, "input").assign_coords(input=name)
+
+
+def _branches(given: Networks, paths: Sequence[int], starts: np.ndarray) -> tuple[list[xr.Dataset], list[xr.DataArray]]:
+    """Branches under some of the inputs, from starts [path, checkpoint, n, hidden], and whether they are complete."""
+    branches, complete = [], []
+    own = _map(lambda part: part[list(paths)], given.parameters)
+    found = continue_fixed_points(given.step, own, starts, given.checkpoint, given.tol)
+    for number, of_path in zip(paths, found, strict=True):
+        path = _of_flow(given, number, of_path) if given.step.continuous else of_path
+        sums, verdict = _completeness(path, given)
+        branches.append(path.assign(index_sum=sums))
+        complete.append(verdict)
+    return branches, complete
+
+
+def _between(branches: xr.Dataset, complete: xr.DataArray, starts: np.ndarray) -> np.ndarray:
+    """Starts [checkpoint, start, hidden] with more of them where points are missing: halfway between any two points
+    that were found. The nearest pairs come first; elsewhere starts are repeated."""
+    more = []
+    for k in range(len(starts)):
+        h = branches["h"].values[branches["exists"].values[:, k], k]
+        one, two = np.triu_indices(len(h), 1)
+        nearest = np.argsort(np.linalg.norm(h[one] - h[two], axis=-1), kind="stable")[:PAIRS]
+        here = (h[one] + h[two])[nearest] / 2
+        more.append(here if complete.values[k] == INCOMPLETE else here[:0])
+    most = max(map(len, more))
+    padded = [np.concatenate([x, *[of[:1]] * (most - len(x))]) for x, of in zip(more, starts, strict=True)]
+    return np.concatenate([starts, np.stack(padded)], axis=1)
 
 
 def _absent(path: xr.Dataset) -> dict[Any, Any]:
