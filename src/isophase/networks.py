@@ -34,8 +34,9 @@ class Followed:
         and the ``eigenvalues`` of the Jacobian over ``slow_point``, with ``checkpoint`` (and ``input``) of each.
     complete : over ``checkpoint`` (and ``input``), ``complete`` where the indices of the fixed points found add up to
         1, as those of all fixed points do where a map takes a cube into itself; ``incomplete`` where they do not, so
-        that points are missing, and a second search halfway between those found has not met them; ``not known`` where no such cube is known, or a point has no index. Two missing points
-        of opposite index, as a fold leaves them, do not show: it is a necessary condition.
+        that points are missing, and a second search halfway between those found has not met them; ``not known`` where
+        no such cube is known, or a point has no index. Two missing points of opposite index, as a fold leaves them, do
+        not show: it is a necessary condition.
     continuous : whether the networks are flows.
     """
 
