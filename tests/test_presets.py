@@ -8,16 +8,22 @@ from isophase.flows.report import compare, report_of, show
 from isophase.sweeps.sweep import SUMMARISED, from_definition, load, parse, presets
 from tests.serial import run_serially, study_serially
 
-FEW = {"size": [6, 8], "seed": [0, 1], "ring_size": [4, 5], "length": [12], "cell": ["rnn"]}
+FEW = {"size": [6, 8], "seed": [0, 1], "ring_size": [4, 5], "length": [12], "cell": ["rnn"], "patch_size": [0.2, 0.5]}
+MANY = 6  # schemes; of more every fourth
 SHORT = {"t_end": 60.0, "samples": 8}
 WINDOW = {"t_start": 40.0, "t_end": 80.0, "samples": 81}
 BRIEF = {"checkpoints": 2, "heldout": 16, "probe": 2}
 
 
+def every_fourth(axis):
+    return {key: values[::4] if len(values) > MANY else values for key, values in axis.items()}
+
+
 def small(name):
-    """A preset with the same schemes on small lattices, few seeds and short runs."""
+    """A preset with few of its schemes on small lattices, few seeds and short runs."""
     definition = load(name).definition()
     axes = {axis["name"]: {"label": axis["labels"], **axis["values"]} for axis in definition["axes"]}
+    axes = {key: every_fourth(axis) for key, axis in axes.items()}
     axes |= {key: values for key, values in FEW.items() if key in axes}
     for axis in axes.values():
         if isinstance(axis, dict) and "clock" in axis:  # every clock costs a compilation per cell
