@@ -393,7 +393,7 @@ def _described(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray, re
                ) -> tuple[FixedPoints, _Degeneracy]:  # fmt: skip
     """Points of many maps with their Jacobians and labels, ``dimension`` not yet known; see :class:`FixedPoints`."""
     hidden = h.shape[-1]
-    jacobian = _jacobians(step, parameters, owner, h)
+    jacobian = jacobians(step, parameters, owner, h)
     eigenvalues = sorted_eigenvalues(jacobian)
     off = np.abs(np.abs(eigenvalues) - 1)
     marginal = ~np.isfinite(eigenvalues).all(axis=-1)
@@ -407,7 +407,7 @@ def _described(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray, re
         relative = np.sqrt(hidden) * EPSILON * (1 + singular_values[:, 0])
         beside = BESIDE * size[:, None] * right[:, -1]
         with np.errstate(over="ignore", invalid="ignore"):
-            changes = [_jacobians(step, parameters, owner[rows], x) - jacobian[rows]
+            changes = [jacobians(step, parameters, owner[rows], x) - jacobian[rows]
                        for x in (h[rows] + beside, h[rows] - beside)]  # fmt: skip
             change = np.linalg.norm(changes, axis=(-2, -1)).max(axis=0)
         bend = np.where(np.isfinite(change), change, np.inf) / (BESIDE * size)
@@ -511,7 +511,7 @@ def _least_squares(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray
         for _ in range(max_iterations):
             rows = np.flatnonzero(active)
             active[:] = False
-            jacobian = _jacobians(step, parameters, owner[rows], h[rows])
+            jacobian = jacobians(step, parameters, owner[rows], h[rows])
             finite = np.isfinite(jacobian).all(axis=(-2, -1))
             rows, jacobian = rows[finite], jacobian[finite]
             if not rows.size:
@@ -537,16 +537,12 @@ def _least_squares(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray
     return h, norm
 
 
-def _padded(number: int) -> int:
-    padded = FEWEST
-    while padded < number:
-        padded *= TIMES
-    return padded
-
-
-def _pad(values: np.ndarray, fill: float) -> np.ndarray:
-    padding = np.full((_padded(len(values)) - len(values), *values.shape[1:]), fill, values.dtype)
-    return np.concatenate([values, padding])
+def padded(values: np.ndarray, fill: float, fewest: int = FEWEST, times: int = TIMES) -> np.ndarray:
+    """A batch [point, ...] made as long as one of ``fewest``, ``fewest * times`` ... points, for few compilations."""
+    number = fewest
+    while number < len(values):
+        number *= times
+    return np.concatenate([values, np.full((number - len(values), *values.shape[1:]), fill, values.dtype)])
 
 
 def _solve(step: Callable[[Any], Any], h: Any, tol: float, max_iterations: int) -> tuple[Any, ...]:
@@ -674,20 +670,29 @@ def _jacobian(step: Step, own: Any, h: Any) -> Any:
     return jax.jacfwd(lambda h: step(own, h))(h)
 
 
-def _jacobians(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray) -> np.ndarray:
+def jacobians(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """Of the map of each point, [point, hidden, hidden_from]; within :func:`double_precision`.
+
+    ``parameters`` [map, ...], ``owner`` [point] the map of each, ``h`` [point, hidden].
+    """
     hidden = h.shape[-1]
     chunk = max(FEWEST, IN_MEMORY // hidden**2)
     parts = [np.empty((0, hidden, hidden))]
     for first in range(0, len(h), chunk):
         some, of_map = h[first : first + chunk], owner[first : first + chunk]
-        jacobian = _at_every_point(_jacobian)(step, parameters, _pad(of_map, 0), _pad(some, 0.0))
+        jacobian = _at_every_point(_jacobian)(step, parameters, padded(of_map, 0), padded(some, 0.0))
         parts.append(np.asarray(jacobian)[: len(some)])
     return np.concatenate(parts)
 
 
+def images(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """F(h) [point, hidden] under the map of each point; arguments as of :func:`jacobians`."""
+    return np.asarray(_at_every_point(_image)(step, parameters, padded(owner, 0), padded(h, 0.0)))[: len(h)]
+
+
 def _changes(step: Step, parameters: Any, owner: np.ndarray, h: np.ndarray) -> np.ndarray:
     """F(h) - h."""
-    return np.asarray(_at_every_point(_image)(step, parameters, _pad(owner, 0), _pad(h, 0.0)))[: len(h)] - h
+    return images(step, parameters, owner, h) - h
 
 
 def _continue_all(
@@ -746,8 +751,8 @@ def _continue_all(
 
 def _followed(step: Step, pieces: int, parameters: Any, owner: np.ndarray, to: np.ndarray, h: np.ndarray, tol: float,
               distance: float, max_iterations: int) -> tuple[np.ndarray, ...]:  # fmt: skip
-    padded = (_pad(owner, 0), _pad(to, 0), _pad(h, np.nan))
-    followed = _follow()(step, pieces, parameters, *padded, tol, distance, max_iterations)
+    batch = (padded(owner, 0), padded(to, 0), padded(h, np.nan))
+    followed = _follow()(step, pieces, parameters, *batch, tol, distance, max_iterations)
     return tuple(np.array(part)[: len(h)] for part in followed)
 
 

@@ -6,14 +6,22 @@ Owns the checks of what a user hands over, continuous time, and the test for com
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from isophase.analysis.networks.bifurcations import TYPES, find_bifurcations
-from isophase.analysis.networks.fixed_points import EPSILON, ERRORS, NEAR, continue_fixed_points
+from isophase.analysis.networks.fixed_points import (
+    BESIDE,
+    EPSILON,
+    ERRORS,
+    NEAR,
+    continue_fixed_points,
+    double_precision,
+    images,
+    jacobians,
+)
 from isophase.analysis.networks.slow_points import find_slow_points
 from isophase.analysis.statistics import flags
 
@@ -22,7 +30,6 @@ COMPLETE, INCOMPLETE, NOT_KNOWN = "complete", "incomplete", "not known"
 OWN = "own"
 PAIRS = 128  # of points, between which more are looked for at a checkpoint
 FAR = 1e4  # times the largest eigenvalue of a flow: where it goes to infinity in the plane of multipliers
-BESIDE = 1e-4  # times 1 + |h|: over which the change of the Jacobian is measured
 CONTINUOUS_TYPES = tuple("hopf" if kind == "neimark_sacker" else kind for kind in TYPES)
 OF_FLOW = {
     "h": {"long_name": "fixed point", "units": "1"},
@@ -402,23 +409,14 @@ def _check_step(given: Networks, without_inputs: bool) -> None:
 
 def _images(given: Networks, x: np.ndarray) -> np.ndarray:
     """Where the step leads from x [input, checkpoint, n, hidden]."""
-    import jax
+    owner = np.repeat(np.arange(x.shape[0] * x.shape[1]), x.shape[2])
+    with double_precision():
+        return images(given.step, _of_maps(given), owner, x.reshape(-1, x.shape[-1])).reshape(x.shape)
 
-    with jax.enable_x64(True):
-        return np.asarray(_image()(given.step, given.parameters, x))
 
-
-@cache
-def _image() -> Callable[..., Any]:
-    import jax
-
-    def image(step: Any, parameters: Any, x: Any) -> Any:
-        def one(task: Any) -> Any:
-            return jax.vmap(lambda h: step(task[0], h))(task[1])
-
-        return jax.lax.map(lambda path: jax.lax.map(one, path), (parameters, x))
-
-    return jax.jit(image, static_argnums=0)
+def _of_maps(given: Networks) -> Any:
+    """Parameters and inputs [input and checkpoint, ...]."""
+    return _map(lambda part: part.reshape(-1, *part.shape[2:]), given.parameters)
 
 
 # Continuous time.
@@ -462,43 +460,25 @@ def _on_axis(step: _UnderInput, own: Any, k: np.ndarray, h: np.ndarray, eigenval
     hidden = h.shape[-1]
     size = 1 + np.abs(np.nan_to_num(eigenvalues)).max(axis=-1, initial=0.0)
     rows = np.flatnonzero(~marginal & (np.abs(eigenvalues.real).min(axis=-1, initial=np.inf) <= NEAR * size))
-    for row in rows:
-        at = _pick(own, int(k[row]))
-        jacobian, change = _linearised(step, at, h[row])
-        way = np.linalg.svd(jacobian)[2][-1] * BESIDE * (1 + np.linalg.norm(h[row]))
-        bend = max(
-            np.linalg.norm(_linearised(step, at, h[row] + side * way)[0] - jacobian) / np.linalg.norm(way)
-            for side in (1, -1)
-        )
-        relative = np.sqrt(hidden) * EPSILON * (1 + np.linalg.norm(jacobian, 2))
-        off_root = np.linalg.norm(change) + relative * (1 + np.linalg.norm(h[row]))
-        least = np.linalg.svd(jacobian, compute_uv=False)[-1]
+    with double_precision():
+        jacobian = jacobians(step, own, k[rows], h[rows])
+        right = [np.linalg.svd(part - np.eye(hidden))[2][-1] for part in jacobian]
+        ways = np.reshape(right, (-1, hidden)) * BESIDE * (1 + np.linalg.norm(h[rows], axis=-1, keepdims=True))
+        beside = [jacobians(step, own, k[rows], h[rows] + side * ways) for side in (1, -1)]
+        change = images(step, own, k[rows], h[rows]) - h[rows]
+    bends = np.linalg.norm(np.subtract(beside, jacobian), axis=(-2, -1)).max(axis=0) / np.linalg.norm(ways, axis=-1)
+    for row, of_map, bend, off in zip(rows, jacobian, bends, change, strict=True):
+        of_flow = of_map - np.eye(hidden)
+        relative = np.sqrt(hidden) * EPSILON * (1 + np.linalg.norm(of_flow, 2))
+        off_root = np.linalg.norm(off) + relative * (1 + np.linalg.norm(h[row]))
+        least = np.linalg.svd(of_flow, compute_uv=False)[-1]
         if least <= ERRORS * relative + np.sqrt(ERRORS * bend * off_root):
             marginal[row] = True
             continue
         near = eigenvalues[row][np.abs(eigenvalues[row].real) <= NEAR * size[row]]
-        off_axis = [np.linalg.svd(1j * z.imag * np.eye(hidden) - jacobian, compute_uv=False)[-1] for z in near]
+        off_axis = [np.linalg.svd(1j * z.imag * np.eye(hidden) - of_flow, compute_uv=False)[-1] for z in near]
         marginal[row] = min(off_axis) <= ERRORS * (relative + bend * off_root / least)
     return marginal
-
-
-def _linearised(step: _UnderInput, at: Any, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Jacobian of dh/dt, and dh/dt."""
-    import jax
-
-    with jax.enable_x64(True):
-        jacobian, image = _with_image()(step, at, h)
-        return np.asarray(jacobian) - np.eye(len(h)), np.asarray(image) - h
-
-
-@cache
-def _with_image() -> Callable[..., Any]:
-    import jax
-
-    def both(step: _UnderInput, at: Any, h: Any) -> Any:
-        return jax.jacfwd(lambda h: step(at, h))(h), step(at, h)
-
-    return jax.jit(both, static_argnums=0)
 
 
 def _events(branches: xr.Dataset, continuous: bool) -> xr.Dataset:
@@ -554,8 +534,7 @@ def _slow_points(given: Networks, branches: list[xr.Dataset]) -> xr.Dataset:
     maps = [[_beside(path, k, given.starts[p, k]) for k in range(number)] for p, path in enumerate(branches)]
     most = max(len(x) for of_path in maps for x in of_path)
     padded = np.array([[np.concatenate([x, np.repeat(x[:1], most - len(x), 0)]) for x in of_path] for of_path in maps])
-    flat = _map(lambda part: part.reshape(-1, *part.shape[2:]), given.parameters)
-    found = find_slow_points(given.step, flat, padded.reshape(-1, most, hidden), given.tol)
+    found = find_slow_points(given.step, _of_maps(given), padded.reshape(-1, most, hidden), given.tol)
     count = [len(points.h) for points in found]
     speed = np.concatenate([points.speed for points in found])
     unit = "per unit of time" if given.step.continuous else "per step"

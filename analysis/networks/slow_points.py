@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from isophase.analysis.networks.fixed_points import TOLERANCE, Step, double_precision, in_double, sorted_eigenvalues
+from isophase.analysis.networks.fixed_points import (
+    TOLERANCE,
+    Step,
+    double_precision,
+    in_double,
+    padded,
+    sorted_eigenvalues,
+)
 
 DESCENT, POLISH = 300, 30  # iterations at most
 HALVINGS = 30  # of a step, before a start is given up
@@ -20,7 +27,7 @@ MINIMUM = 1e-8  # the same after Newton's method
 CURVED = 1e-10  # least over largest second derivative of q at what counts as a minimum
 DISTANCE = 1e-4  # times 1 + |h|: slow points closer than this are one
 FARTHEST = 1.0  # times 1 + |h|: of one step
-FEWEST = 4  # candidates in a batch: 4, 16, 64 ... with padding, so that few are compiled
+FEWEST = 4  # candidates in a batch: 4, 16, 64 ... as second derivatives of padding cost more than those of maps
 
 
 class SlowPoints(NamedTuple):
@@ -56,8 +63,7 @@ def find_slow_points(step: Step, parameters: Any, starts: Any, tol: float = TOLE
         kept = [(m, s) for m in range(n_maps) for s in _distinct(h[m], speed[m], of_start[of_map == m])]
         owner = np.array([m for m, _ in kept], int)
         x = np.array([h[m, s] for m, s in kept]).reshape(-1, hidden)
-        padding = _padded(len(x)) - len(x)
-        batch = (np.append(owner, np.zeros(padding, int)), np.concatenate([x, np.zeros((padding, hidden))]))
+        batch = (padded(part, 0, FEWEST, FEWEST) for part in (owner, x))
         polished = (
             _polish()(step, parameters, *batch) if len(x) else (x, *np.empty((3, 0)), np.empty((0, hidden, hidden)))
         )
@@ -77,13 +83,6 @@ def _distinct(h: np.ndarray, speed: np.ndarray, rows: np.ndarray) -> np.ndarray:
         if not kept or np.linalg.norm(h[kept] - h[row], axis=-1).min() > DISTANCE * (1 + np.linalg.norm(h[row])):
             kept.append(int(row))
     return np.array(kept, int)
-
-
-def _padded(number: int) -> int:
-    padded = FEWEST
-    while padded < number:
-        padded *= 4
-    return padded
 
 
 def _of_map(step: Step, parameters: Any, of_map: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:

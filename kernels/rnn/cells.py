@@ -74,7 +74,12 @@ def step(cell: str, weights: Weights, state: Any, u: Any) -> Any:
 def advance(cell: str, recurrent: Any, state: Any, drive: Any) -> Any:
     """The state after ``drive`` = U u + b of all gates, [gate and hidden] or [gate and hidden, batch]; see ``step``."""
     gates, n, _ = recurrent.shape
-    product = recurrent.reshape(gates * n, n) @ state[:n]
+    return gated(cell, recurrent.reshape(gates * n, n) @ state[:n], drive, state)
+
+
+def gated(cell: str, product: Any, drive: Any, state: Any) -> Any:
+    """The state after what the recurrent weights and what the input bring to all gates; see ``step``."""
+    n = len(product) // len(GATES[cell])
     if cell == "rnn":
         return jnp.tanh(product + drive)
     if cell == "gru":

@@ -25,9 +25,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from isophase.kernels.rnn.cells import gated
 from isophase.kernels.training_run import GATES
 
-NONLINEARITIES = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+NONLINEARITIES = ("tanh", "relu")
 PARTS = {"recurrent": "weight_hh", "input": "weight_ih", "bias": "bias_ih", "recurrent_bias": "bias_hh"}
 ROOM = 1.25  # between the fixed points of a cell and the border of its box, so that none is at it
 OTHER = {"_reverse": "bidirectional", "weight_hr_l0": "proj_size"}  # what a key tells that is not known here
@@ -85,13 +86,12 @@ class TorchCell:
         for number, layer in enumerate(layers):
             drive = layer.input @ x + layer.bias
             product = layer.recurrent @ states[number] + layer.recurrent_bias
-            if self.cell == "rnn":
-                x = NONLINEARITIES[self.nonlinearity](drive + product)
-            elif self.cell == "gru":
-                x = _gru(drive, product, states[number])
+            own = jnp.concatenate(states[number :: len(layers)])  # h, and c of lstm
+            if self.nonlinearity == "relu":
+                x = jax.nn.relu(drive + product)
             else:
-                x, c = _lstm(drive, product, states[len(layers) + number])
-                cells.append(c)
+                x, *c = jnp.split(gated(self.cell, product, drive, own), len(states) // len(layers))
+                cells += c
             hidden.append(x)
         return jnp.concatenate([*hidden, *cells])
 
@@ -175,18 +175,6 @@ def torch_cell(cell: str, *, prefix: str | None = None, nonlinearity: str = "tan
     if nonlinearity != "tanh" and cell != "rnn":
         raise ValueError(f"nonlinearity={nonlinearity!r}: only for cell='rnn', not {cell!r}")
     return TorchCell(cell, prefix, nonlinearity)
-
-
-def _gru(drive: Any, product: Any, h: Any) -> Any:
-    r, z = (jax.nn.sigmoid(gate) for gate in jnp.split((drive + product)[: 2 * h.size], 2))
-    n = jnp.tanh(drive[2 * h.size :] + r * product[2 * h.size :])
-    return (1 - z) * n + z * h
-
-
-def _lstm(drive: Any, product: Any, c: Any) -> tuple[Any, Any]:
-    i, f, g, o = jnp.split(drive + product, 4)
-    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-    return jax.nn.sigmoid(o) * jnp.tanh(c), c
 
 
 def _array(state_dict: Any, name: str) -> np.ndarray:
